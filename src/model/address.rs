@@ -53,6 +53,21 @@ impl Address {
         Ok(Self { local, domain })
     }
 
+    /// Joins a local part that carries no quotes, as [`Self::local`] returns it, with a domain.
+    ///
+    /// # Errors
+    /// [`AddressError::MalformedLocal`] or [`AddressError::LocalTooLong`].
+    pub fn from_parts(local: impl Into<String>, domain: Domain) -> Result<Self, AddressError> {
+        let local = local.into();
+        if local.is_empty() || local.chars().any(char::is_control) {
+            return Err(AddressError::MalformedLocal);
+        }
+        if local.len() > 64 {
+            return Err(AddressError::LocalTooLong);
+        }
+        Ok(Self { local, domain })
+    }
+
     /// The local part without quotes, case as written.
     #[must_use]
     pub fn local(&self) -> &str {

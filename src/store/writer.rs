@@ -1,0 +1,356 @@
+//! Group commit: deliveries of all sessions are gathered while the last commit runs, and committed as one statement.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use posthorn_model::{AccountId, Flags, MailboxId, MessageId, ModSeq, Uid};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::{Error, Result, blob};
+
+/// How many octets of text one body row holds before packing.
+pub const PART_SIZE: usize = 1 << 20;
+
+/// A batch ends here even when more is waiting.
+const BATCH_PARCELS: usize = 256;
+const BATCH_BYTES: usize = 16 << 20;
+
+/// One message as it is to be stored, everything that is known of it computed.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// From [`crate::Store::message_id`].
+    pub id: MessageId,
+    /// When we took responsibility.
+    pub received_at: DateTime<Utc>,
+    /// The Date field, where it could be read.
+    pub sent_at: Option<DateTime<Utc>>,
+    /// The Message-ID field, without angle brackets.
+    pub message_id: Option<String>,
+    /// The header block with the empty line that ends it.
+    pub header: Bytes,
+    /// Everything after the header block.
+    pub text: Bytes,
+    /// ENVELOPE, ready for the wire.
+    pub envelope: Vec<u8>,
+    /// BODYSTRUCTURE, ready for the wire.
+    pub bodystructure: Vec<u8>,
+    /// Offsets of all parts.
+    pub structure: Vec<u8>,
+    /// The first readable words.
+    pub preview: String,
+}
+
+/// A mailbox that a message goes to.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Whose mailbox.
+    pub account: AccountId,
+    /// Which one.
+    pub mailbox: MailboxId,
+    /// The flags that the message starts with.
+    pub flags: Flags,
+    /// INTERNALDATE.
+    pub internal_date: DateTime<Utc>,
+}
+
+/// Messages that one session stores at once.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// Each message with the mailboxes that it goes to.
+    pub messages: Vec<(NewMessage, Vec<Target>)>,
+    /// Whether one refused target refuses all.
+    pub atomic: bool,
+}
+
+/// What became of one target.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Placement {
+    /// There is no such mailbox.
+    NoMailbox,
+    /// The account's quota has no room for it.
+    OverQuota,
+    /// Committed.
+    Placed {
+        /// The UID it got.
+        uid: Uid,
+        /// UIDVALIDITY of the mailbox.
+        uid_validity: u32,
+        /// The account's modification sequence of this commit.
+        modseq: ModSeq,
+    },
+    /// Nothing was wrong with this target, but another of an atomic parcel was refused.
+    Withheld,
+}
+
+/// A parcel whose octets are packed, so that the writer only moves them.
+struct Packed {
+    parcel: Parcel,
+    bodies: Vec<Body>,
+    bytes: usize,
+}
+
+struct Body {
+    message: i64,
+    part: i32,
+    header: Option<Vec<u8>>,
+    text: Vec<u8>,
+}
+
+struct Job {
+    packed: Packed,
+    answer: oneshot::Sender<Result<Vec<Placement>>>,
+}
+
+/// The handle that sessions share.
+#[derive(Clone, Debug)]
+pub(crate) struct Writer {
+    jobs: Arc<Mutex<Option<mpsc::Sender<Job>>>>,
+    tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    sender: mpsc::WeakSender<Job>,
+}
+
+impl Writer {
+    pub(crate) fn start(options: &PgConnectOptions, writers: usize) -> Self {
+        // The statement is large; planning it anew for each batch would cost more than running it.
+        let options = options.clone().options([("plan_cache_mode", "force_generic_plan")]);
+        let (sender, receiver) = mpsc::channel(1024);
+        let receiver = Arc::new(Mutex::new(receiver));
+        let tasks = (0..writers).map(|_| tokio::spawn(run(options.clone(), Arc::clone(&receiver)))).collect();
+        let weak = sender.downgrade();
+        Self { jobs: Arc::new(Mutex::new(Some(sender))), tasks: Arc::new(Mutex::new(tasks)), sender: weak }
+    }
+
+    pub(crate) async fn deliver(&self, parcel: Parcel) -> Result<Vec<Placement>> {
+        let packed = pack(parcel).await?;
+        let (answer, outcome) = oneshot::channel();
+        let sender = self.sender.upgrade().ok_or(Error::Stopping)?;
+        sender.send(Job { packed, answer }).await.map_err(|_| Error::Stopping)?;
+        drop(sender);
+        outcome.await.map_err(|_| Error::Stopping)?
+    }
+
+    pub(crate) async fn close(&self) {
+        self.jobs.lock().await.take();
+        for task in self.tasks.lock().await.drain(..) {
+            if task.await.is_err() {
+                tracing::error!("the group-commit writer ended by a panic");
+            }
+        }
+    }
+}
+
+/// Compresses the bodies; large ones away from the threads that serve sessions.
+async fn pack(parcel: Parcel) -> Result<Packed> {
+    let bytes: usize = parcel.messages.iter().map(|(message, _)| message.header.len() + message.text.len()).sum();
+    let work = move || {
+        let bodies = parcel.messages.iter().flat_map(|(message, _)| bodies(message)).collect();
+        Packed { parcel, bodies, bytes }
+    };
+    if bytes <= PART_SIZE {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Damaged("compression failed"))
+}
+
+fn bodies(message: &NewMessage) -> impl Iterator<Item = Body> + '_ {
+    let first = message.text.len().min(PART_SIZE);
+    let head = Body {
+        message: message.id.0,
+        part: 0,
+        header: Some(blob::pack(&message.header)),
+        text: blob::pack(&message.text[..first]),
+    };
+    let rest = message.text[first..].chunks(PART_SIZE).zip(1..).map(|(octets, part)| Body {
+        message: message.id.0,
+        part,
+        header: None,
+        text: blob::pack(octets),
+    });
+    std::iter::once(head).chain(rest)
+}
+
+/// One writer: takes what is waiting, commits it, answers, and takes what has gathered meanwhile.
+async fn run(options: PgConnectOptions, jobs: Arc<Mutex<mpsc::Receiver<Job>>>) {
+    let mut connection = None;
+    loop {
+        let batch = gather(&mut *jobs.lock().await).await;
+        if batch.is_empty() {
+            return;
+        }
+        commit(&options, &mut connection, batch).await;
+    }
+}
+
+async fn gather(jobs: &mut mpsc::Receiver<Job>) -> Vec<Job> {
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    let mut next = jobs.recv().await;
+    while let Some(job) = next.take() {
+        bytes += job.packed.bytes;
+        batch.push(job);
+        if batch.len() < BATCH_PARCELS && bytes < BATCH_BYTES {
+            next = jobs.try_recv().ok();
+        }
+    }
+    batch
+}
+
+/// Commits a batch. When the statement itself is refused, each parcel is tried alone, so that one that cannot be
+/// stored does not fail the others. When the connection is lost the outcome is unknown, and nothing is tried again.
+async fn commit(options: &PgConnectOptions, connection: &mut Option<PgConnection>, batch: Vec<Job>) {
+    let parcels: Vec<&Packed> = batch.iter().map(|job| &job.packed).collect();
+    match write(options, connection, &parcels).await {
+        Ok(outcomes) => {
+            for (job, outcome) in batch.into_iter().zip(outcomes) {
+                let _gone = job.answer.send(Ok(outcome));
+            }
+        }
+        Err(error) if batch.len() > 1 && !error.is_lost_connection() => {
+            tracing::warn!(%error, parcels = batch.len(), "a batch was refused; its messages are tried one by one");
+            for job in batch {
+                let outcome = write(options, connection, &[&job.packed]).await;
+                let _gone = job.answer.send(outcome.map(|mut one| one.pop().unwrap_or_default()));
+            }
+        }
+        Err(error) => {
+            tracing::error!(%error, parcels = batch.len(), "messages were not stored");
+            let text = error.to_string();
+            for job in batch {
+                let _gone = job.answer.send(Err(Error::Database(sqlx::Error::Protocol(text.clone()))));
+            }
+        }
+    }
+}
+
+async fn write(
+    options: &PgConnectOptions,
+    slot: &mut Option<PgConnection>,
+    parcels: &[&Packed],
+) -> Result<Vec<Vec<Placement>>> {
+    let connection = match slot {
+        Some(connection) => connection,
+        None => slot.insert(connect(options).await?),
+    };
+    let outcome = statement(connection, parcels).await;
+    if outcome.as_ref().is_err_and(|error| error.is_lost_connection() || !error.is_conflict()) {
+        *slot = None;
+    }
+    outcome
+}
+
+/// Connects, waiting up to ten seconds for a database that restarts.
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection> {
+    let mut pause = Duration::from_millis(20);
+    let give_up = tokio::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        match options.connect().await {
+            Ok(mut connection) => {
+                connection.ping().await?;
+                return Ok(connection);
+            }
+            Err(error) if tokio::time::Instant::now() + pause > give_up => return Err(error.into()),
+            Err(_) => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+/// The columns of `writer/deliver.sql`, gathered over all parcels.
+#[derive(Default)]
+struct Columns<'p> {
+    parcel: Vec<i64>,
+    message: Vec<i64>,
+    account: Vec<i64>,
+    mailbox: Vec<i64>,
+    flags: Vec<i64>,
+    internal_date: Vec<DateTime<Utc>>,
+    size: Vec<i64>,
+    atomic: Vec<bool>,
+    messages: Vec<&'p NewMessage>,
+    bodies: Vec<&'p Body>,
+}
+
+impl<'p> Columns<'p> {
+    fn of(parcels: &[&'p Packed]) -> Self {
+        let mut columns = Self::default();
+        for (number, packed) in (0..).zip(parcels) {
+            columns.bodies.extend(&packed.bodies);
+            for (message, targets) in &packed.parcel.messages {
+                columns.messages.push(message);
+                for target in targets {
+                    columns.parcel.push(number);
+                    columns.message.push(message.id.0);
+                    columns.account.push(target.account.0);
+                    columns.mailbox.push(target.mailbox.0);
+                    columns.flags.push(target.flags.0.cast_signed());
+                    columns.internal_date.push(target.internal_date);
+                    columns.size.push(size(message));
+                    columns.atomic.push(packed.parcel.atomic);
+                }
+            }
+        }
+        columns
+    }
+}
+
+async fn statement(connection: &mut PgConnection, parcels: &[&Packed]) -> Result<Vec<Vec<Placement>>> {
+    let of = Columns::of(parcels);
+    let each = |pick: fn(&NewMessage) -> i64| of.messages.iter().map(|m| pick(m)).collect::<Vec<i64>>();
+    let rows = sqlx::query_file!(
+        "writer/deliver.sql",
+        &of.parcel,
+        &of.message,
+        &of.account,
+        &of.mailbox,
+        &of.flags,
+        &of.internal_date,
+        &of.size,
+        &of.atomic,
+        &each(|m| m.id.0),
+        &each(size),
+        &each(|m| i64::try_from(m.header.len()).unwrap_or(i64::MAX)),
+        &of.messages.iter().map(|m| m.received_at).collect::<Vec<_>>(),
+        &of.messages.iter().map(|m| m.sent_at).collect::<Vec<_>>() as _,
+        &of.messages.iter().map(|m| m.message_id.as_deref()).collect::<Vec<_>>() as _,
+        &of.messages.iter().map(|m| m.envelope.as_slice()).collect::<Vec<_>>() as _,
+        &of.messages.iter().map(|m| m.bodystructure.as_slice()).collect::<Vec<_>>() as _,
+        &of.messages.iter().map(|m| m.structure.as_slice()).collect::<Vec<_>>() as _,
+        &of.messages.iter().map(|m| m.preview.as_str()).collect::<Vec<_>>() as _,
+        &of.bodies.iter().map(|b| b.message).collect::<Vec<_>>(),
+        &of.bodies.iter().map(|b| b.part).collect::<Vec<_>>(),
+        &of.bodies.iter().map(|b| b.header.as_deref()).collect::<Vec<_>>() as _,
+        &of.bodies.iter().map(|b| b.text.as_slice()).collect::<Vec<_>>() as _,
+        crate::changes::origin(),
+    )
+    .fetch_all(connection)
+    .await?;
+
+    let mut outcomes: Vec<Vec<Placement>> = parcels.iter().map(|_| Vec::new()).collect();
+    for (row, parcel) in rows.into_iter().zip(&of.parcel) {
+        let placement = match (row.uid, row.uid_validity, row.modseq) {
+            (Some(uid), Some(uid_validity), Some(modseq)) => Placement::Placed {
+                uid: crate::memberships::uid(uid)?,
+                uid_validity: crate::mailboxes::uid_validity(uid_validity)?,
+                modseq: modseq.cast_unsigned(),
+            },
+            _ if !row.has_mailbox => Placement::NoMailbox,
+            _ if !row.fits => Placement::OverQuota,
+            _ => Placement::Withheld,
+        };
+        if let Some(outcome) = usize::try_from(*parcel).ok().and_then(|at| outcomes.get_mut(at)) {
+            outcome.push(placement);
+        }
+    }
+    Ok(outcomes)
+}
+
+fn size(message: &NewMessage) -> i64 {
+    i64::try_from(message.header.len() + message.text.len()).unwrap_or(i64::MAX)
+}
