@@ -1,1 +1,155 @@
-//! mail
+//! The duties of a mail server, whichever protocol asks: accept, route, deliver, authenticate, keep mailboxes, search.
+//!
+//! A duty begins transactions, decides, and answers with values; it knows no protocol and no socket. [`Mail`] is the
+//! one handle that fronts hold.
+
+pub mod accept;
+pub mod apply;
+pub mod authenticate;
+mod budget;
+pub mod directory;
+mod failures;
+pub mod live;
+pub mod mailboxes;
+mod news;
+pub mod route;
+pub mod search;
+pub mod selected;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use posthorn_config::{Auth, Mail as MailSection};
+use posthorn_model::Clock;
+use posthorn_store::Store;
+
+pub use budget::{Budget, Reservation};
+pub use live::Live;
+
+/// What can go wrong in a duty. Refusals are values; these are faults, told to clients as a temporary failure.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A task of ours ended early.
+    #[error("an internal task failed")]
+    Internal,
+    /// The account vanished while a session worked in it.
+    #[error("the account does not exist any more")]
+    NoAccount,
+    /// The operating system gave no random octets.
+    #[error("no randomness from the operating system")]
+    Randomness,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] posthorn_store::Error),
+    /// A stored structure cannot be read.
+    #[error("stored structure is damaged")]
+    Structure,
+}
+
+/// The result of every duty.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The system's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now()
+    }
+}
+
+/// The duties, with what they share. Cheap to clone.
+#[derive(Clone)]
+pub struct Mail {
+    store: Store,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    clock: Box<dyn Clock>,
+    section: MailSection,
+    live: Live,
+    routes: route::Cache,
+    logins: authenticate::Cache,
+    failures: failures::Failures,
+    budget: Budget,
+    /// Behind decoy salts and the login cache; lives as long as the installation.
+    secret: Vec<u8>,
+}
+
+/// What [`Mail::new`] needs besides the store.
+pub struct Settings {
+    /// The `[mail]` section.
+    pub mail: MailSection,
+    /// The `[auth]` section.
+    pub auth: Auth,
+    /// The most octets of message bodies that sessions may hold at once.
+    pub body_memory: usize,
+    /// The clock, for tests that step it.
+    pub clock: Box<dyn Clock>,
+}
+
+impl Mail {
+    /// Takes up the duties on an open store.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn new(store: Store, settings: Settings) -> Result<Self> {
+        let mut connection = store.acquire().await?;
+        let secret = posthorn_store::settings::keep(&mut connection, "secret", &random::<32>()?).await?;
+        drop(connection);
+        let shared = Shared {
+            clock: settings.clock,
+            logins: authenticate::Cache::new(&settings.auth)?,
+            failures: failures::Failures::new(&settings.auth),
+            section: settings.mail,
+            live: Live::new(store.clone()),
+            routes: route::Cache::new(),
+            budget: Budget::new(settings.body_memory),
+            secret,
+        };
+        Ok(Self { store, shared: Arc::new(shared) })
+    }
+
+    /// Works in the background until `stop` ends: hears other processes' changes, removes orphaned messages, forgets
+    /// mailboxes that nobody looks at.
+    pub async fn work(&self, stop: impl Future<Output = ()>) {
+        tokio::select! {
+            () = stop => {}
+            () = news::hear(self) => {}
+            () = news::reap(self) => {}
+        }
+    }
+
+    /// The store beneath, for commands that administer it.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The `[mail]` section.
+    #[must_use]
+    pub fn section(&self) -> &MailSection {
+        &self.shared.section
+    }
+
+    /// The present moment of the clock that was given.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.shared.clock.now()
+    }
+
+    /// The mailboxes that sessions look at.
+    #[must_use]
+    pub fn live(&self) -> &Live {
+        &self.shared.live
+    }
+}
+
+/// Octets from the operating system's generator.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut octets = [0; N];
+    aws_lc_rs::rand::fill(&mut octets).map_err(|_| Error::Randomness)?;
+    Ok(octets)
+}

@@ -98,6 +98,21 @@ pub async fn find_login(connection: &mut PgConnection, login: &Address) -> Resul
     row.map(Account::try_from).transpose()
 }
 
+/// The oldest enabled account of a domain, or of all.
+///
+/// # Errors
+/// What the database said.
+pub async fn oldest(connection: &mut PgConnection, domain: Option<&Domain>) -> Result<Option<AccountId>> {
+    let id = sqlx::query_scalar!(
+        "select a.id from account a join domain d on d.id = a.domain_id
+         where a.enabled and ($1::text is null or d.name = $1) order by a.id limit 1",
+        domain.map(Domain::as_str)
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(id.map(AccountId))
+}
+
 /// All accounts, by domain and name.
 ///
 /// # Errors

@@ -1,0 +1,1 @@
+//! Making the directory equal to a file: domains, accounts and aliases as somebody declared them.

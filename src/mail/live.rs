@@ -1,0 +1,90 @@
+//! The mailboxes that sessions look at, kept in memory once for all of them and brought up to date from the change log.
+
+mod account;
+mod mailbox;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use posthorn_model::AccountId;
+use posthorn_store::{Store, states};
+
+pub use account::LiveAccount;
+pub use mailbox::{LiveMailbox, Update};
+
+use crate::{Error, Result};
+
+/// How long an account that nobody looks at stays in memory.
+const LINGER: Duration = Duration::from_secs(300);
+
+/// All accounts that sessions look at.
+pub struct Live {
+    store: Store,
+    accounts: Mutex<HashMap<AccountId, Held>>,
+}
+
+struct Held {
+    account: Arc<LiveAccount>,
+    used: Instant,
+}
+
+impl Live {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, accounts: Mutex::default() }
+    }
+
+    /// The account's live state; made from the store when nobody looked at it lately.
+    ///
+    /// # Errors
+    /// [`Error::NoAccount`], or when the store cannot be read.
+    pub async fn account(&self, id: AccountId) -> Result<Arc<LiveAccount>> {
+        if let Some(account) = self.present(id) {
+            return Ok(account);
+        }
+        let mut connection = self.store.acquire().await?;
+        let state = states::read(&mut connection, id).await?.ok_or(Error::NoAccount)?;
+        drop(connection);
+        let fresh = Arc::new(LiveAccount::new(self.store.clone(), id, state));
+        let mut accounts = self.accounts.lock();
+        let held = accounts.entry(id).or_insert(Held { account: fresh, used: Instant::now() });
+        Ok(Arc::clone(&held.account))
+    }
+
+    /// Something was committed for this account in this process: whoever looks at it is told, and reads the change
+    /// log. Costs nothing when nobody looks.
+    pub async fn touch(&self, id: AccountId) {
+        if let Some(account) = self.present(id)
+            && let Err(error) = account.refresh().await
+        {
+            tracing::warn!(account.id = %id, %error, "sessions could not be told of a change");
+        }
+    }
+
+    /// Forgets an account that was removed; its sessions find out at their next step.
+    pub fn forget(&self, id: AccountId) {
+        self.accounts.lock().remove(&id);
+    }
+
+    /// The accounts in memory.
+    #[must_use]
+    pub fn ids(&self) -> Vec<AccountId> {
+        self.accounts.lock().keys().copied().collect()
+    }
+
+    /// Lets go of accounts and mailboxes that nobody looked at for a while.
+    pub(crate) fn sweep(&self) {
+        self.accounts.lock().retain(|_, held| {
+            held.account.sweep(LINGER);
+            Arc::strong_count(&held.account) > 1 || held.used.elapsed() < LINGER
+        });
+    }
+
+    fn present(&self, id: AccountId) -> Option<Arc<LiveAccount>> {
+        let mut accounts = self.accounts.lock();
+        let held = accounts.get_mut(&id)?;
+        held.used = Instant::now();
+        Some(Arc::clone(&held.account))
+    }
+}

@@ -1,0 +1,256 @@
+//! Where a recipient's mail goes: accounts, aliases, alias domains, catch-all, forwards, details.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthorn_model::{AccountId, Address, Domain, EnhancedCode, MailboxId, Refusal};
+use posthorn_store::{Connection, accounts, aliases, domains, mailboxes, states};
+
+use crate::{Mail, Result};
+
+/// How many aliases and forwards may lead on to one another.
+const DEEPEST: usize = 10;
+
+/// The most accounts that one recipient may stand for.
+const WIDEST: usize = 1000;
+
+/// A mailbox that a recipient's mail goes to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Destination {
+    /// Whose.
+    pub account: AccountId,
+    /// Which: INBOX, or the one that the detail names.
+    pub mailbox: MailboxId,
+    /// The account's INBOX, should the mailbox be gone at delivery.
+    pub inbox: MailboxId,
+    /// Whether the account has a quota at all.
+    pub has_quota: bool,
+}
+
+/// What becomes of a recipient.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Route {
+    /// Its domain is ours, but the name is nobody's.
+    Nobody,
+    /// Its mail is stored here.
+    Local(Vec<Destination>),
+    /// Its domain is not ours.
+    Remote,
+    /// It leads to another host or in circles; the text says which.
+    Undeliverable(&'static str),
+}
+
+/// Routes found lately. Emptied when the directory changes.
+pub(crate) struct Cache(moka::sync::Cache<Address, Arc<Route>>);
+
+impl Cache {
+    pub(crate) fn new() -> Self {
+        Self(moka::sync::Cache::builder().max_capacity(50_000).time_to_live(Duration::from_secs(60)).build())
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.invalidate_all();
+    }
+}
+
+impl Mail {
+    /// Where mail for this recipient goes.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn route(&self, recipient: &Address) -> Result<Arc<Route>> {
+        if let Some(known) = self.shared.routes.0.get(recipient) {
+            return Ok(known);
+        }
+        let separator = self.section().subaddress_separator;
+        let mut connection = self.store.acquire().await?;
+        let mut search =
+            Search { connection: &mut connection, separator, found: Vec::new(), seen: HashSet::new(), fault: None };
+        let outcome = search.follow(recipient, 0).await?;
+        let (found, fault) = (search.found, search.fault);
+        let route = Arc::new(match (outcome, fault) {
+            (_, Some(fault)) => Route::Undeliverable(fault),
+            (Found::Somebody, None) => Route::Local(found),
+            (Found::Nobody, None) => Route::Nobody,
+            (Found::NotOurs, None) => Route::Remote,
+        });
+        // A detail's folder may be made at any moment, and a refusal must not outlive its reason.
+        let lasting = matches!(*route, Route::Local(_)) && recipient.subaddress(separator).1.is_none();
+        if lasting {
+            self.shared.routes.0.insert(recipient.clone(), Arc::clone(&route));
+        }
+        Ok(route)
+    }
+
+    /// Where mail for postmaster goes that names no domain (RFC 5321 §4.5.1): to the account of that name in any
+    /// domain, or else to the oldest account.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn route_postmaster(&self) -> Result<Arc<Route>> {
+        let mut connection = self.store.acquire().await?;
+        let names: Vec<Domain> = domains::list(&mut connection).await?.into_iter().map(|domain| domain.name).collect();
+        drop(connection);
+        for name in names {
+            if let Ok(address) = Address::new("postmaster", name) {
+                let route = self.route(&address).await?;
+                if matches!(*route, Route::Local(_)) {
+                    return Ok(route);
+                }
+            }
+        }
+        Ok(Arc::new(Route::Nobody))
+    }
+
+    /// Whether mail for a domain is ours to store.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn is_local(&self, domain: &Domain) -> Result<bool> {
+        let mut connection = self.store.acquire().await?;
+        Ok(domains::find(&mut connection, domain).await?.is_some_and(|domain| domain.enabled))
+    }
+
+    /// Refuses when one of the destinations has no room for a message of `size` octets (0 when it was not declared).
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn room(&self, route: &Route, size: u64) -> Result<std::result::Result<(), Refusal>> {
+        let Route::Local(destinations) = route else { return Ok(Ok(())) };
+        for destination in destinations.iter().filter(|destination| destination.has_quota) {
+            let mut connection = self.store.acquire().await?;
+            let Some(state) = states::read(&mut connection, destination.account).await? else { continue };
+            let full = !state.has_room(1, 1);
+            if full {
+                return Ok(Err(Refusal::new(452, EnhancedCode(4, 2, 2), "mailbox is full")));
+            }
+            if !state.has_room(i64::try_from(size).unwrap_or(i64::MAX), 1) {
+                return Ok(Err(Refusal::new(
+                    552,
+                    EnhancedCode(5, 2, 2),
+                    "message is larger than the room left in the mailbox",
+                )));
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+enum Found {
+    Nobody,
+    NotOurs,
+    Somebody,
+}
+
+struct Search<'c> {
+    connection: &'c mut Connection,
+    separator: char,
+    found: Vec<Destination>,
+    seen: HashSet<String>,
+    fault: Option<&'static str>,
+}
+
+impl Search<'_> {
+    async fn follow(&mut self, address: &Address, depth: usize) -> Result<Found> {
+        let Some(domain) = domains::find(self.connection, address.domain()).await?.filter(|domain| domain.enabled)
+        else {
+            return Ok(Found::NotOurs);
+        };
+        let (name, catch_all) = match domain.alias_of {
+            Some(real) => match domains::find(self.connection, &real).await?.filter(|domain| domain.enabled) {
+                Some(real) => (real.name, real.catch_all),
+                None => return Ok(Found::NotOurs),
+            },
+            None => (domain.name, domain.catch_all),
+        };
+        let (user, detail) = address.subaddress(self.separator);
+        let user = user.to_owned();
+        let readings = [Some((address.local().to_owned(), None)), detail.map(|detail| (user, Some(detail.to_owned())))];
+        for (local, detail) in readings.into_iter().flatten() {
+            if self.try_name(&local, detail.as_deref(), &name, depth).await? {
+                return Ok(Found::Somebody);
+            }
+        }
+        if address.local().eq_ignore_ascii_case("postmaster") && self.try_oldest(&name).await? {
+            return Ok(Found::Somebody);
+        }
+        if catch_all.is_empty() {
+            return Ok(Found::Nobody);
+        }
+        self.follow_all(&catch_all, depth).await?;
+        Ok(Found::Somebody)
+    }
+
+    /// Takes the account or the alias of this name; `false` when there is neither.
+    async fn try_name(&mut self, local: &str, detail: Option<&str>, domain: &Domain, depth: usize) -> Result<bool> {
+        if let Some(account) = accounts::find(self.connection, local, domain).await? {
+            if !account.enabled {
+                return Ok(false);
+            }
+            // An account met again on its way through forwards still gets its one copy.
+            let first_visit = self.seen.insert(account.address.to_string());
+            if account.forward_to.is_empty() || account.forward_keeps_copy || !first_visit {
+                self.take(account.id, detail).await?;
+            }
+            if first_visit {
+                self.follow_all(&account.forward_to, depth).await?;
+            }
+            return Ok(true);
+        }
+        let Some(targets) = aliases::find(self.connection, local, domain).await? else { return Ok(false) };
+        if self.seen.insert(format!("{local}@{domain}").to_lowercase()) {
+            self.follow_all(&targets, depth).await?;
+        }
+        Ok(true)
+    }
+
+    async fn follow_all(&mut self, targets: &[String], depth: usize) -> Result<()> {
+        if depth >= DEEPEST {
+            self.fault = Some("aliases lead too far");
+            return Ok(());
+        }
+        for target in targets {
+            let Ok(address) = Address::parse(target) else {
+                self.fault = Some("an alias leads to what is no address");
+                continue;
+            };
+            match Box::pin(self.follow(&address, depth + 1)).await? {
+                Found::Somebody => {}
+                Found::Nobody => self.fault = Some("an alias leads to an address that does not exist"),
+                Found::NotOurs => self.fault = Some("forwarding to other hosts is not available here"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Mail for postmaster is always accepted (RFC 5321 §4.5.1): without such a name it goes to the oldest account.
+    async fn try_oldest(&mut self, domain: &Domain) -> Result<bool> {
+        let account = match accounts::oldest(self.connection, Some(domain)).await? {
+            Some(account) => Some(account),
+            None => accounts::oldest(self.connection, None).await?,
+        };
+        let Some(account) = account else { return Ok(false) };
+        self.take(account, None).await?;
+        Ok(true)
+    }
+
+    async fn take(&mut self, account: AccountId, detail: Option<&str>) -> Result<()> {
+        if self.found.len() >= WIDEST {
+            self.fault = Some("an alias leads to too many accounts");
+            return Ok(());
+        }
+        let Some(inbox) = mailboxes::find(self.connection, account, "INBOX").await? else { return Ok(()) };
+        let folder = match detail {
+            Some(detail) if !detail.is_empty() => mailboxes::find_folded(self.connection, account, detail).await?,
+            _ => None,
+        };
+        let state = states::read(self.connection, account).await?;
+        let has_quota = state.is_some_and(|state| state.quota_bytes.is_some() || state.quota_messages.is_some());
+        let mailbox = folder.unwrap_or(inbox.id);
+        if !self.found.iter().any(|known| known.account == account) {
+            self.found.push(Destination { account, mailbox, inbox: inbox.id, has_quota });
+        }
+        Ok(())
+    }
+}
