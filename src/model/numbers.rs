@@ -26,6 +26,10 @@ impl NumberSet {
         if low > high {
             return;
         }
+        if self.0.last().is_none_or(|&(_, end)| end < low.saturating_sub(1)) {
+            self.0.push((low, high));
+            return;
+        }
         let from = self.0.partition_point(|&(_, end)| end < low.saturating_sub(1));
         let to = self.0.partition_point(|&(start, _)| start <= high.saturating_add(1));
         if from < to {

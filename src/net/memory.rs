@@ -1,0 +1,53 @@
+//! The memory that this process uses, for `limits.memory`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The last look at our resident memory, compared with a limit.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryGauge {
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl MemoryGauge {
+    /// A gauge for a limit in octets; 0 is no limit.
+    pub(crate) fn new(limit: u64) -> Self {
+        Self { limit, used: AtomicU64::new(0) }
+    }
+
+    /// Looks again; costs one small read.
+    pub(crate) fn look(&self) {
+        if self.limit > 0 {
+            self.used.store(resident().unwrap_or(0), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether new sessions should be put off.
+    pub(crate) fn is_full(&self) -> bool {
+        self.limit > 0 && self.used.load(Ordering::Relaxed) > self.limit
+    }
+}
+
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_larger_than_nothing_and_smaller_than_everything() {
+        let full = |limit| {
+            let gauge = MemoryGauge::new(limit);
+            gauge.look();
+            gauge.is_full()
+        };
+        assert!(full(1));
+        assert!(!full(u64::MAX));
+        assert!(!full(0), "0 is no limit");
+    }
+}
