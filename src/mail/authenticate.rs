@@ -195,6 +195,15 @@ impl Mail {
         Ok(Outcome::Welcome(login))
     }
 
+    /// The login of this name, vouched for by a front end that we trust (XCLIENT).
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn trusted_login(&self, username: &str) -> Result<Option<Login>> {
+        let account = self.find_login(username).await?;
+        Ok(account.map(|account| Login { account: account.id, address: account.address }))
+    }
+
     /// Whether somebody may send with this envelope sender: their own address in any spelling of its domain and with
     /// any detail, an alias that leads to them, or an address delegated to them.
     ///

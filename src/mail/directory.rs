@@ -327,7 +327,7 @@ impl Mail {
     }
 
     /// Commits a change to the directory and lets every process forget what it remembered.
-    async fn publish(&self, mut transaction: Transaction) -> Result<()> {
+    pub(crate) async fn publish(&self, mut transaction: Transaction) -> Result<()> {
         changes::tell_directory(&mut transaction).await?;
         transaction.commit().await.map_err(posthorn_store::Error::from)?;
         self.directory_changed();
@@ -336,7 +336,7 @@ impl Mail {
 }
 
 /// The domain of this name, which must not be an alias domain.
-async fn real_domain(connection: &mut Connection, name: &Domain) -> Answer<DomainId> {
+pub(crate) async fn real_domain(connection: &mut Connection, name: &Domain) -> Answer<DomainId> {
     Ok(match domains::find(connection, name).await? {
         None => Err(Unfit::Missing(format!("domain {name}"))),
         Some(row) => match row.alias_of {

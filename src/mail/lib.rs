@@ -25,6 +25,10 @@ use posthorn_store::Store;
 
 pub use budget::{Budget, Reservation};
 pub use live::Live;
+pub use posthorn_store::mailboxes::Mailbox;
+pub use posthorn_store::memberships::{FlagChange, Membership};
+pub use posthorn_store::messages::Message;
+pub use posthorn_store::writer::PART_SIZE;
 
 /// What can go wrong in a duty. Refusals are values; these are faults, told to clients as a temporary failure.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,152 @@
+//! SMTP, submission and LMTP: one session loop for the three dialects.
+
+mod identity;
+mod login;
+mod options;
+mod transaction;
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use posthorn_mail::Mail;
+use posthorn_mail::authenticate::{Dialogue, Login};
+use posthorn_model::{EnhancedCode, Refusal};
+use posthorn_net::{Connection, Next, Overload, Service};
+use posthorn_smtp::{Dialect, Event, Misbehaviour, Server};
+
+use self::transaction::Transaction;
+use crate::{Settings, overload};
+
+/// The service behind listeners that speak smtp, submission, submissions and lmtp.
+#[derive(Clone)]
+pub struct Smtp {
+    mail: Mail,
+    settings: Arc<Settings>,
+    dialect: Dialect,
+}
+
+/// One client's session.
+struct Session {
+    mail: Mail,
+    settings: Arc<Settings>,
+    dialect: Dialect,
+    connection: Connection,
+    server: Server,
+    /// What the client called itself, and whether by EHLO.
+    hello: Option<(String, bool)>,
+    login: Option<Login>,
+    dialogue: Option<Dialogue>,
+    /// What a front end said of where the message came from, for the trace.
+    forwarded: Vec<(&'static str, String)>,
+    transaction: Option<Box<Transaction>>,
+}
+
+impl Smtp {
+    /// The service of one dialect.
+    #[must_use]
+    pub fn new(mail: Mail, settings: Arc<Settings>, dialect: Dialect) -> Self {
+        Self { mail, settings, dialect }
+    }
+}
+
+impl Service for Smtp {
+    fn serve(&self, connection: Connection) -> BoxFuture<'static, ()> {
+        let this = self.clone();
+        async move { Session::new(this, connection).run().await }.boxed()
+    }
+
+    fn refuse(&self, mut connection: Connection, why: Overload) -> BoxFuture<'static, ()> {
+        let refusal = match why {
+            Overload::Denied => Refusal::new(554, EnhancedCode(5, 7, 1), overload::words(why)),
+            Overload::Stopping => Refusal::new(421, EnhancedCode(4, 3, 2), overload::words(why)),
+            Overload::Memory => Refusal::new(421, EnhancedCode(4, 3, 1), overload::words(why)),
+            _ => Refusal::new(421, EnhancedCode(4, 4, 5), overload::words(why)),
+        };
+        async move {
+            let mut server = Server::refused(refusal);
+            let _ended = connection.next(&mut server, std::future::pending::<()>()).await;
+            connection.finish().await;
+        }
+        .boxed()
+    }
+}
+
+impl Session {
+    fn new(Smtp { mail, settings, dialect }: Smtp, connection: Connection) -> Self {
+        let options = options::of(&connection, &settings, dialect);
+        let server = Server::new(options, std::time::Instant::now());
+        Self {
+            mail,
+            settings,
+            dialect,
+            connection,
+            server,
+            hello: None,
+            login: None,
+            dialogue: None,
+            forwarded: Vec::new(),
+            transaction: None,
+        }
+    }
+
+    async fn run(mut self) {
+        let peer = self.connection.peer();
+        tracing::debug!(session.id = %self.connection.id(), listener = %peer.listener, peer.ip = %peer.address, "connected");
+        loop {
+            match self.connection.next(&mut self.server, std::future::pending::<()>()).await {
+                Next::Event(event) => self.handle(event).await,
+                Next::Wake(()) => {}
+                Next::Closed(ended) => {
+                    tracing::debug!(session.id = %self.connection.id(), ?ended, "closed");
+                    self.connection.finish().await;
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn handle(&mut self, event: Event) {
+        match event {
+            Event::Hello { ehlo, name } => {
+                self.hello = Some((name, ehlo));
+                self.transaction = None;
+            }
+            Event::Auth { mechanism, initial } => self.begin_login(&mechanism, initial).boxed().await,
+            Event::AuthResponse(response) => self.step_login(Some(&response)).boxed().await,
+            Event::AuthCancelled => {
+                self.dialogue = None;
+                self.login = None;
+            }
+            Event::Mail(sender) => self.begin(sender).boxed().await,
+            Event::Rcpt(recipient) => self.add_recipient(recipient).boxed().await,
+            Event::BodyStart => self.begin_body(),
+            Event::Body(octets) => self.take_body(&octets),
+            Event::BodyEnd { .. } => self.end_body().boxed().await,
+            Event::BodyAborted(fault) => {
+                tracing::info!(session.id = %self.connection.id(), peer.ip = %self.connection.peer().address, ?fault,
+                    "message refused while it came in");
+                self.transaction = None;
+            }
+            Event::Reset => self.transaction = None,
+            Event::Xclient(attributes) => self.assume(attributes).boxed().await,
+            Event::Xforward(attributes) => {
+                self.forwarded = identity::named(attributes);
+                self.server.accept();
+            }
+            Event::Misbehaved(how) => self.note(how),
+        }
+    }
+
+    fn note(&self, how: Misbehaviour) {
+        let peer = self.connection.peer();
+        tracing::info!(session.id = %self.connection.id(), peer.ip = %peer.address, listener = %peer.listener, ?how,
+            "session ended for misbehaviour");
+    }
+
+    /// Logs a fault of ours; the client is told to come back later.
+    fn fault(&self, error: &posthorn_mail::Error) -> Refusal {
+        tracing::error!(session.id = %self.connection.id(), %error, "temporary failure told to the client");
+        Refusal::new(451, EnhancedCode(4, 3, 0), "local error, try again later")
+    }
+}

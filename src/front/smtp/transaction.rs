@@ -1,0 +1,262 @@
+//! One message: its envelope, its body, its storing, and the one trace line that says what became of it.
+
+use posthorn_mail::accept::{Completion, Envelope, Intake, Recipient, id_text};
+use posthorn_mail::route::Route;
+use posthorn_mime::{Received, ReceivedTls};
+use posthorn_model::{EnhancedCode, Refusal};
+use posthorn_smtp::{Dialect, Sender, Target};
+
+use super::Session;
+
+/// A mail transaction in progress.
+pub(super) struct Transaction {
+    sender: Sender,
+    envelope: Envelope,
+    /// What the client asked to be reported, kept with the envelope (RFC 3461 §4): ORCPT and NOTIFY of each recipient.
+    reports: Vec<posthorn_smtp::Recipient>,
+    body: Option<Intake>,
+    /// Why the body cannot be taken, found out while it came in.
+    failed: Option<Refusal>,
+    /// A recipient whose quota may not suffice: it must stay the only one, so that its refusal is nobody else's.
+    alone: bool,
+}
+
+impl Session {
+    pub(super) async fn begin(&mut self, sender: Sender) {
+        if let (Some(login), Some(path)) = (&self.login, &sender.path) {
+            match self.mail.may_send_as(login, path).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::info!(session.id = %self.connection.id(), login = %login.address, sender = %path,
+                        "sender refused: not an address of this login");
+                    let text = format!("{path} is not an address of the account that logged in");
+                    return self.server.refuse(Refusal::new(553, EnhancedCode(5, 7, 1), text));
+                }
+                Err(error) => {
+                    let refusal = self.fault(&error);
+                    return self.server.refuse(refusal);
+                }
+            }
+        }
+        let envelope = Envelope { sender: sender.path.clone(), recipients: Vec::new() };
+        let transaction = Transaction { sender, envelope, reports: Vec::new(), body: None, failed: None, alone: false };
+        self.transaction = Some(Box::new(transaction));
+        self.server.accept();
+    }
+
+    pub(super) async fn add_recipient(&mut self, recipient: posthorn_smtp::Recipient) {
+        match self.judge(&recipient).await {
+            Ok(Ok(accepted)) => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.envelope.recipients.push(accepted);
+                    transaction.reports.push(recipient);
+                }
+                self.server.accept();
+            }
+            Ok(Err(refusal)) => {
+                tracing::info!(session.id = %self.connection.id(), peer.ip = %self.connection.peer().address,
+                    recipient = %recipient.target, %refusal, "recipient refused");
+                self.server.refuse(refusal);
+            }
+            Err(error) => {
+                let refusal = self.fault(&error);
+                self.server.refuse(refusal);
+            }
+        }
+    }
+
+    /// Whether a recipient's mail can be stored here, and there is room for it.
+    async fn judge(
+        &mut self,
+        recipient: &posthorn_smtp::Recipient,
+    ) -> posthorn_mail::Result<Result<Recipient, Refusal>> {
+        let route = match &recipient.target {
+            Target::Address(address) => self.mail.route(address).await?,
+            Target::Postmaster => self.mail.route_postmaster().await?,
+        };
+        match &*route {
+            Route::Local(_) => {}
+            Route::Nobody => {
+                return Ok(Err(Refusal::new(
+                    550,
+                    EnhancedCode(5, 1, 1),
+                    format!("no such user: {}", recipient.target),
+                )));
+            }
+            Route::Remote if self.dialect == Dialect::Submission => {
+                let text = "relaying denied: delivery to other hosts is not available on this server";
+                return Ok(Err(Refusal::new(550, EnhancedCode(5, 7, 1), text)));
+            }
+            Route::Remote => return Ok(Err(Refusal::new(550, EnhancedCode(5, 7, 1), "relaying denied"))),
+            Route::Undeliverable(why) => return Ok(Err(Refusal::new(550, EnhancedCode(5, 7, 1), *why))),
+        }
+        let Some(transaction) = &mut self.transaction else {
+            return Ok(Err(Refusal::new(503, EnhancedCode(5, 5, 1), "no transaction")));
+        };
+        let declared = transaction.sender.size;
+        if let Err(refusal) = self.mail.room(&route, declared.unwrap_or(0)).await? {
+            return Ok(Err(refusal));
+        }
+        if self.dialect != Dialect::Lmtp {
+            // All recipients of an SMTP message share one reply, so one that may run full is taken alone.
+            let worst = declared.unwrap_or(self.connection.options().max_message_size.octets());
+            let tight = self.mail.room(&route, worst).await?.is_err();
+            let others = !transaction.envelope.recipients.is_empty();
+            if transaction.alone || tight && others {
+                let text = "send to this recipient in a transaction of its own";
+                return Ok(Err(Refusal::new(452, EnhancedCode(4, 5, 3), text)));
+            }
+            transaction.alone = tight;
+        }
+        Ok(Ok(Recipient { address: recipient.target.to_string(), route }))
+    }
+
+    pub(super) fn begin_body(&mut self) {
+        let body = self.mail.intake();
+        match &mut self.transaction {
+            Some(transaction) => {
+                transaction.body = Some(body);
+                self.server.accept();
+            }
+            None => self.server.refuse(Refusal::new(503, EnhancedCode(5, 5, 1), "no transaction")),
+        }
+    }
+
+    pub(super) fn take_body(&mut self, octets: &[u8]) {
+        let Some(transaction) = &mut self.transaction else { return };
+        if let Some(body) = &mut transaction.body
+            && let Err(refusal) = body.push(octets)
+        {
+            transaction.failed = Some(refusal);
+            transaction.body = None;
+        }
+    }
+
+    /// Stores the message and answers: 250 only after the commit.
+    pub(super) async fn end_body(&mut self) {
+        let Some(mut transaction) = self.transaction.take() else {
+            return self.server.refuse(Refusal::new(503, EnhancedCode(5, 5, 1), "no transaction"));
+        };
+        let Some(body) = transaction.body.take() else {
+            let lost = || Refusal::new(451, EnhancedCode(4, 3, 0), "the message was lost on its way in");
+            return self.server.refuse(transaction.failed.unwrap_or_else(lost));
+        };
+        let each_alone = self.dialect == Dialect::Lmtp;
+        let completion = self.completion(&transaction);
+        match self.mail.accept(&transaction.envelope, body, completion, each_alone).await {
+            Ok(Ok(accepted)) => {
+                self.trace(&transaction, &accepted);
+                let stored = format!("stored as {}", id_text(accepted.id));
+                let mut outcomes = accepted.outcomes.into_iter().map(|outcome| outcome.map(|()| stored.clone()));
+                if each_alone {
+                    return self.server.replies(outcomes.collect());
+                }
+                match outcomes.find(Result::is_err) {
+                    Some(Err(refusal)) => self.server.refuse(refusal),
+                    _ => self.server.accept_with(stored),
+                }
+            }
+            Ok(Err(refusal)) => {
+                tracing::info!(session.id = %self.connection.id(), %refusal, "message refused");
+                self.server.refuse(refusal);
+            }
+            Err(error) => {
+                let refusal = self.fault(&error);
+                self.server.refuse(refusal);
+            }
+        }
+    }
+
+    /// The fields on top of the stored message: Return-Path, Delivered-To where it tells nobody of another, Received.
+    fn completion(&self, transaction: &Transaction) -> Completion {
+        let peer = self.connection.peer();
+        let sender = transaction.envelope.sender.as_ref().map(ToString::to_string);
+        let only = match transaction.envelope.recipients.as_slice() {
+            [only] => Some(only.address.as_str()),
+            _ => None,
+        };
+        let shown = self.dialect != Dialect::Submission || self.settings.smtp.received_shows_client;
+        let session_id = self.connection.id().to_string();
+        let received = posthorn_mime::received(&Received {
+            from_helo: self.hello.as_ref().filter(|_| shown).map(|(name, _)| name.as_str()),
+            from_ip: shown.then_some(peer.address),
+            from_name: None,
+            by: &self.settings.hostname,
+            protocol: self.protocol(&transaction.sender),
+            tls: peer.tls.as_ref().map(|tls| ReceivedTls { version: tls.version, cipher: &tls.cipher }),
+            id: &session_id,
+            for_: only,
+            date: self.mail.now(),
+        });
+        let mut top = posthorn_mime::return_path(sender.as_deref());
+        if let Some(only) = only {
+            top.extend_from_slice(&posthorn_mime::delivered_to(only));
+        }
+        top.extend_from_slice(&received);
+        Completion {
+            top,
+            complete_for: (self.dialect == Dialect::Submission).then(|| self.settings.hostname.clone()),
+            max_hops: self.settings.smtp.max_hops as usize,
+            max_header: usize::try_from(self.settings.smtp.max_header_size.octets()).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// The protocol's registered name (RFC 3848, RFC 6531 §4.3).
+    fn protocol(&self, sender: &Sender) -> &'static str {
+        let secured = self.connection.peer().tls.is_some();
+        let known = self.login.is_some();
+        let extended = self.hello.as_ref().is_some_and(|(_, ehlo)| *ehlo);
+        match (self.dialect, sender.smtputf8, secured, known) {
+            (Dialect::Lmtp, true, false, _) => "UTF8LMTP",
+            (Dialect::Lmtp, true, true, _) => "UTF8LMTPS",
+            (Dialect::Lmtp, false, false, _) => "LMTP",
+            (Dialect::Lmtp, false, true, _) => "LMTPS",
+            (_, true, false, false) => "UTF8SMTP",
+            (_, true, true, false) => "UTF8SMTPS",
+            (_, true, false, true) => "UTF8SMTPA",
+            (_, true, true, true) => "UTF8SMTPSA",
+            (_, false, true, true) => "ESMTPSA",
+            (_, false, true, false) => "ESMTPS",
+            (_, false, false, true) => "ESMTPA",
+            (_, false, false, false) if extended => "ESMTP",
+            (_, false, false, false) => "SMTP",
+        }
+    }
+
+    /// Every decision about a message in one line, from connect to folder.
+    fn trace(&self, transaction: &Transaction, accepted: &posthorn_mail::accept::Accepted) {
+        let peer = self.connection.peer();
+        let recipients: Vec<&str> = transaction.envelope.recipients.iter().map(|one| one.address.as_str()).collect();
+        let refused: Vec<String> =
+            accepted.outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).map(ToString::to_string).collect();
+        let reports: Vec<_> = transaction
+            .reports
+            .iter()
+            .filter(|one| one.notify.is_some() || one.orcpt.is_some())
+            .map(|one| (&one.notify, &one.orcpt))
+            .collect();
+        tracing::info!(
+            target: "posthorn::trace",
+            { session.id = %self.connection.id(),
+            message.id = id_text(accepted.id),
+            header.message_id = accepted.message_id.as_deref(),
+            listener = %peer.listener,
+            peer.ip = %peer.address,
+            proxied_by = peer.proxied_by.map(tracing::field::display),
+            tls.version = peer.tls.as_ref().map(|tls| tls.version),
+            tls.client_certificate = peer.tls.as_ref().and_then(|tls| tls.client_certificate.as_deref()),
+            helo = self.hello.as_ref().map(|(name, _)| name.as_str()),
+            login = self.login.as_ref().map(|login| tracing::field::display(&login.address)),
+            context = ?self.connection.options().context,
+            forwarded = ?self.forwarded,
+            sender = transaction.envelope.sender.as_ref().map(tracing::field::display),
+            envid = transaction.sender.envid.as_deref(),
+            ret = ?transaction.sender.ret,
+            reports = ?reports,
+            recipients = ?recipients,
+            size = accepted.size,
+            refused = ?refused },
+            "message taken"
+        );
+    }
+}

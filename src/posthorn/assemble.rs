@@ -1,0 +1,132 @@
+//! The appliance as a whole: configuration in, running services out, and back down in order.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use posthorn_config::{Config, Speaks};
+use posthorn_front::{Imap, Settings, Smtp};
+use posthorn_mail::{Mail, SystemClock};
+use posthorn_net::{Bound, Listeners, Service, Shutdown};
+use posthorn_smtp::Dialect;
+use tokio::task::JoinHandle;
+
+use crate::database::Database;
+
+/// Octets of message bodies in progress when `limits.memory` sets no bound.
+const BODY_MEMORY: u64 = 512 << 20;
+
+/// A running appliance.
+pub struct Appliance {
+    mail: Mail,
+    listeners: Listeners,
+    database: Database,
+    shutdown: Shutdown,
+    serving: JoinHandle<()>,
+    working: JoinHandle<()>,
+}
+
+impl Appliance {
+    /// Starts everything: database, migrations, listeners, services. Returns when every listener is bound.
+    ///
+    /// # Errors
+    /// What could not be started, and why; nothing is left running then.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        let database = Database::open(config).await?;
+        match Self::start_on(config, &database).await {
+            Ok((mail, listeners)) => Ok(Self::run(config, database, mail, listeners)),
+            Err(error) => {
+                database.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_on(config: &Config, database: &Database) -> anyhow::Result<(Mail, Listeners)> {
+        let store = database.store(config.database.connections, config.database.writers).await?;
+        // Half of what may be used is for bodies; sessions, caches and the rest have the other half.
+        let body_memory = config.limits.memory.map_or(BODY_MEMORY, |memory| memory.octets() / 2);
+        let settings = posthorn_mail::Settings {
+            mail: config.mail.clone(),
+            auth: config.auth.clone(),
+            body_memory: usize::try_from(body_memory).unwrap_or(usize::MAX),
+            clock: Box::new(SystemClock),
+        };
+        let mail = Mail::new(store, settings).await.context("the database cannot be read")?;
+        let listeners = Listeners::bind(config)?;
+        Ok((mail, listeners))
+    }
+
+    fn run(config: &Config, database: Database, mail: Mail, listeners: Listeners) -> Self {
+        let shutdown = Shutdown::new();
+        let router = router(config, &mail);
+        let serving = {
+            let (listeners, shutdown) = (listeners.clone(), shutdown.clone());
+            tokio::spawn(async move { listeners.serve(router, shutdown).await })
+        };
+        let working = {
+            let (mail, shutdown) = (mail.clone(), shutdown.clone());
+            tokio::spawn(async move { mail.work(shutdown.cutting()).await })
+        };
+        Self { mail, listeners, database, shutdown, serving, working }
+    }
+
+    /// The duties, for whoever works beside the listeners.
+    #[must_use]
+    pub fn mail(&self) -> &Mail {
+        &self.mail
+    }
+
+    /// The database beneath.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Every socket that is open, with the address it really has.
+    #[must_use]
+    pub fn bound(&self) -> Vec<Bound> {
+        self.listeners.bound()
+    }
+
+    /// The handle to suspend and resume sockets and to look at sessions.
+    #[must_use]
+    pub fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    /// The signals that stop it.
+    #[must_use]
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// Stops in order: no new sessions, goodbyes, the last commits, the database.
+    pub async fn stop(self) {
+        self.shutdown.stop();
+        if let Err(error) = self.serving.await {
+            tracing::error!(%error, "the listeners ended badly");
+        }
+        self.shutdown.cut();
+        if let Err(error) = self.working.await {
+            tracing::error!(%error, "the work in the background ended badly");
+        }
+        self.mail.store().close().await;
+        self.database.close().await;
+    }
+}
+
+/// Which service answers which protocol: the one place where rows of the configuration become services.
+fn router(config: &Config, mail: &Mail) -> impl Fn(Speaks) -> Option<Arc<dyn Service>> + Send + Sync + 'static {
+    let settings = Arc::new(Settings::of(config));
+    let smtp = |dialect| Arc::new(Smtp::new(mail.clone(), Arc::clone(&settings), dialect));
+    let (relay, submission, lmtp) = (smtp(Dialect::Smtp), smtp(Dialect::Submission), smtp(Dialect::Lmtp));
+    let imap = Arc::new(Imap::new(mail.clone(), Arc::clone(&settings)));
+    move |speaks| {
+        Some(match speaks {
+            Speaks::Smtp => relay.clone(),
+            Speaks::Submission | Speaks::Submissions => submission.clone(),
+            Speaks::Lmtp => lmtp.clone(),
+            Speaks::Imap | Speaks::Imaps => imap.clone() as Arc<dyn Service>,
+        })
+    }
+}

@@ -1,0 +1,282 @@
+//! The command line: one file for each group of commands.
+
+mod account;
+mod alias;
+mod apply;
+mod check;
+mod config;
+mod domain;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use posthorn_config::{Loaded, Problems, Sources, load};
+use posthorn_mail::directory::Unfit;
+use posthorn_model::Domain;
+use serde::Serialize;
+
+use crate::database::chain;
+use crate::logging::{self, Voice};
+use crate::output::{Output, tell};
+use crate::{demo, serve};
+
+/// Read when no `--config` is given and it exists.
+const DEFAULT_FILE: &str = "/etc/posthorn/posthorn.toml";
+
+/// A mail server appliance: one program, one PostgreSQL, one configuration file.
+#[derive(Debug, Parser)]
+#[command(name = "posthorn", version, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Global {
+    /// Configuration file; may be repeated, later ones override [default: /etc/posthorn/posthorn.toml if it exists]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Vec<PathBuf>,
+    /// Answer with one JSON document
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl Global {
+    /// What the configuration is read from.
+    fn sources(&self) -> Sources {
+        let default = Path::new(DEFAULT_FILE);
+        if self.config.is_empty() && default.exists() {
+            return Sources::process([default.to_owned()]);
+        }
+        Sources::process(self.config.iter().cloned())
+    }
+
+    /// Reads the configuration.
+    fn load(&self) -> Result<Loaded, Problems> {
+        load(&self.sources())
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the appliance
+    Serve,
+    /// Start a whole appliance on this machine, prove that mail flows, and keep serving
+    Demo(demo::Args),
+    /// Administer domains
+    #[command(subcommand)]
+    Domain(domain::Domains),
+    /// Administer accounts
+    #[command(subcommand)]
+    Account(account::Accounts),
+    /// Administer aliases
+    #[command(subcommand)]
+    Alias(alias::Aliases),
+    /// Make domains, accounts and aliases equal to a file
+    Apply(apply::Args),
+    /// Prove that the stored mail is consistent
+    Check(check::Args),
+    /// Check, show and explain the configuration
+    #[command(subcommand)]
+    Config(config::Configs),
+    /// Print the version
+    Version,
+}
+
+/// A command that cannot be meant as it is; exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Misuse(pub String);
+
+/// A command that said itself what is wrong; exit code 1 without a word more.
+#[derive(Debug, thiserror::Error)]
+#[error("refused")]
+struct Told;
+
+/// Does what the process's arguments say: exit code 0 when done, 1 when refused or failed, 2 when the arguments or
+/// the configuration cannot be used.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come this way too.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => end(&error),
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { global, command } = arguments;
+    let mut output = Output::standard(global.json);
+    match command {
+        Command::Config(command) => return config::run(&global, command, &mut output),
+        Command::Version => return version(&mut output),
+        _ => {}
+    }
+    let loaded = global.load()?;
+    let voice = if matches!(command, Command::Serve) { Voice::Server } else { Voice::Command };
+    logging::start(&loaded.config.log, voice)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
+    runtime.block_on(async {
+        match command {
+            Command::Account(command) => account::run(&loaded, command, &mut output).await,
+            Command::Alias(command) => alias::run(&loaded, command, &mut output).await,
+            Command::Apply(args) => apply::run(&loaded, &args, &mut output).await,
+            Command::Check(args) => check::run(&loaded, &args, &mut output).await,
+            Command::Domain(command) => domain::run(&loaded, command, &mut output).await,
+            Command::Demo(args) => demo::run(&args).await,
+            Command::Serve => serve::serve(&loaded).await,
+            Command::Config(_) | Command::Version => Ok(()),
+        }
+    })
+}
+
+fn version(output: &mut Output) -> anyhow::Result<()> {
+    #[derive(Serialize)]
+    struct Version {
+        name: &'static str,
+        version: &'static str,
+    }
+    let version = Version { name: "posthorn", version: env!("CARGO_PKG_VERSION") };
+    output.answer(&version, || format!("{} {}", version.name, version.version))
+}
+
+/// Says why, and with which code the process ends.
+fn end(error: &anyhow::Error) -> ExitCode {
+    let broken = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(broken) {
+        // The reader has seen enough, as `head` has.
+        return ExitCode::SUCCESS;
+    }
+    if error.is::<Told>() {
+        return ExitCode::FAILURE;
+    }
+    if let Some(problems) = error.downcast_ref::<Problems>() {
+        tell(&problems.to_string());
+        return ExitCode::from(2);
+    }
+    tell(&format!("posthorn: {}", chain(error)));
+    ExitCode::from(if error.is::<Misuse>() { 2 } else { 1 })
+}
+
+/// A refusal of a duty as the failure of a command.
+fn refused<T>(answer: Result<T, Unfit>) -> anyhow::Result<T> {
+    answer.map_err(anyhow::Error::new)
+}
+
+fn parse_domain(text: &str) -> Result<Domain, String> {
+    Domain::parse(text).map_err(|error| error.to_string())
+}
+
+/// What was removed, for programs.
+#[derive(Serialize)]
+struct Removed {
+    removed: String,
+}
+
+/// Answers that something is gone.
+fn removed(output: &mut Output, kind: &str, name: &dyn std::fmt::Display) -> anyhow::Result<()> {
+    output.answer(&Removed { removed: name.to_string() }, || format!("{kind} {name} is removed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_understood() {
+        for line in [
+            "posthorn --config a.toml --config b.toml domain add example.org",
+            "posthorn domain add example.net --alias-of example.org --json",
+            "posthorn domain list --config a.toml",
+            "posthorn domain show example.org",
+            "posthorn domain set example.org --catch-all a@example.org,b@example.org --disable",
+            "posthorn domain set example.org --no-catch-all --enable",
+            "posthorn domain remove example.org",
+            "posthorn account add a@example.org --display-name A --quota 1GiB --quota-messages 5 --password-stdin",
+            "posthorn account add a@example.org --password-hash-file /x",
+            "posthorn account add a@example.org --generate",
+            "posthorn account list --domain example.org",
+            "posthorn account show a@example.org",
+            "posthorn account set a@example.org --forward-to b@example.org,c@example.org --no-keep-copy",
+            "posthorn account set a@example.org --delegate b@example.org --password-file /x --disable",
+            "posthorn account set a@example.org --no-forward --no-delegate --keep-copy",
+            "posthorn account remove a@example.org --yes",
+            "posthorn alias add i@example.org a@example.org b@example.org",
+            "posthorn alias list --domain example.org",
+            "posthorn alias show i@example.org",
+            "posthorn alias set i@example.org --targets a@example.org --disable",
+            "posthorn alias remove i@example.org",
+            "posthorn check --repair --json",
+            "posthorn apply file.toml --dry-run --prune",
+            "posthorn config check --without-files",
+            "posthorn config show server.hostname",
+            "posthorn config reference",
+            "posthorn config schema",
+            "posthorn config example",
+            "posthorn config explain --listener smtp --address *:25 --peer 10.0.0.1",
+            "posthorn version",
+        ] {
+            if let Err(error) = parse(line) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn nonsense_is_not() {
+        for line in [
+            "posthorn",
+            "posthorn domain add -x-",
+            "posthorn account add nobody",
+            "posthorn account add a@b.c --quota many",
+            "posthorn account add a@b.c --password secret",
+            "posthorn account add a@b.c --generate --password-stdin",
+            "posthorn account set a@b.c --enable --disable",
+            "posthorn account set a@b.c",
+            "posthorn domain set a.b",
+            "posthorn domain set a.b --catch-all x@a.b --no-catch-all",
+            "posthorn alias add i@b.c",
+            "posthorn alias set i@b.c",
+            "posthorn config explain --listener smtp",
+            "posthorn config explain --listener smtp --peer example.org",
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn options_of_all_commands_may_stand_anywhere() {
+        for line in ["posthorn --json --config a domain list", "posthorn domain list --config a --json"] {
+            let arguments = parse(line).expect(line);
+            assert!(arguments.global.json);
+            assert_eq!(arguments.global.config, [PathBuf::from("a")]);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The one PostgreSQL: the configured one, or the private one below the data folder.
+
+use anyhow::{Context, bail};
+use posthorn_config::{Config, Loaded};
+use posthorn_mail::{Mail, Settings, SystemClock};
+use posthorn_store::{Options, Store};
+
+use crate::private_postgres::{self, PrivatePostgres};
+
+/// Octets of message bodies that a command may hold.
+const COMMAND_BODY_MEMORY: usize = 64 << 20;
+/// A command does one thing after the other.
+const COMMAND_CONNECTIONS: u32 = 2;
+
+/// A PostgreSQL that can be connected to.
+#[derive(Debug)]
+pub struct Database {
+    /// Where the store connects; may hold a password.
+    url: String,
+    /// The same for people.
+    shown: String,
+    /// The private server, when it is ours to stop.
+    private: Option<PrivatePostgres>,
+}
+
+impl Database {
+    /// For a server: the configured PostgreSQL, or the private one, started.
+    ///
+    /// # Errors
+    /// What [`private_postgres::Error`] says, such as another server using the data folder.
+    pub async fn open(config: &Config) -> anyhow::Result<Self> {
+        if let Some(url) = &config.database.url {
+            return Ok(Self { url: url.reveal().to_owned(), shown: url.to_string(), private: None });
+        }
+        let private = PrivatePostgres::start(private_settings(config)).await?;
+        Ok(Self { url: private.url(), shown: private.url(), private: Some(private) })
+    }
+
+    /// For a command: the same, or the private PostgreSQL of the server that runs on this data folder.
+    ///
+    /// # Errors
+    /// As [`Database::open`].
+    pub async fn open_beside(config: &Config) -> anyhow::Result<Self> {
+        match Self::open(config).await {
+            Err(error) if is_in_use(&error) => {
+                let url = private_postgres::url_of_running(&private_settings(config))?;
+                Ok(Self { shown: url.clone(), url, private: None })
+            }
+            done => done,
+        }
+    }
+
+    /// The connection URL; may hold a password, so not for logs.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The private server, when this process runs it.
+    #[must_use]
+    pub fn private(&self) -> Option<&PrivatePostgres> {
+        self.private.as_ref()
+    }
+
+    /// Opens the store: checks the version, migrates.
+    ///
+    /// # Errors
+    /// With what to do about it where that is known.
+    pub async fn store(&self, connections: u32, writers: u32) -> anyhow::Result<Store> {
+        let writers = usize::try_from(writers).unwrap_or(1);
+        let options = Options { url: self.url.clone(), connections, writers };
+        Store::open(&options).await.map_err(|error| self.explained(error))
+    }
+
+    /// Stops the private server when it is ours.
+    pub async fn close(self) {
+        if let Some(private) = self.private {
+            private.shutdown().await;
+        }
+    }
+
+    fn explained(&self, error: posthorn_store::Error) -> anyhow::Error {
+        use posthorn_store::Error;
+        let advice = match &error {
+            Error::Newer { .. } | Error::OldServer { .. } => return error.into(),
+            _ if !error.is_lost_connection() => String::new(),
+            _ if self.private.is_some() => "; see postgres.log in the data folder".to_owned(),
+            _ => "; is it running, and is database.url right? Without database.url, Posthorn runs a PostgreSQL of its own"
+                .to_owned(),
+        };
+        anyhow::Error::new(error).context(format!("the database {} cannot be opened{advice}", self.shown))
+    }
+}
+
+/// Does a command's work on the duties, and closes everything behind it however it ends.
+///
+/// # Errors
+/// When the database cannot be opened, or what the work says.
+pub async fn with_mail<T>(loaded: &Loaded, work: impl AsyncFnOnce(&Mail) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let database = Database::open_beside(&loaded.config).await?;
+    let done = tokio::select! {
+        done = on_mail(&database, &loaded.config, work) => done,
+        // Our private server must not be left behind.
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into).and_then(|()| bail!("interrupted")),
+    };
+    database.close().await;
+    done
+}
+
+async fn on_mail<T>(
+    database: &Database,
+    config: &Config,
+    work: impl AsyncFnOnce(&Mail) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let mail = open_mail(database, config).await?;
+    let done = work(&mail).await;
+    mail.store().close().await;
+    done
+}
+
+async fn open_mail(database: &Database, config: &Config) -> anyhow::Result<Mail> {
+    let store = database.store(COMMAND_CONNECTIONS, 1).await?;
+    let settings = Settings {
+        mail: config.mail.clone(),
+        auth: config.auth.clone(),
+        body_memory: COMMAND_BODY_MEMORY,
+        clock: Box::new(SystemClock),
+    };
+    Mail::new(store, settings).await.context("the database cannot be read")
+}
+
+/// How the private server is run under this configuration.
+#[must_use]
+pub fn private_settings(config: &Config) -> private_postgres::Settings {
+    let mut settings = private_postgres::Settings::new(&config.server.data);
+    settings.binaries.clone_from(&config.database.binaries);
+    settings.user.clone_from(&config.database.user);
+    // Sessions, writers, listening for changes, and room for commands beside them.
+    let wanted = config.database.connections.saturating_add(config.database.writers).saturating_add(20);
+    settings.connections = settings.connections.max(wanted);
+    settings
+}
+
+fn is_in_use(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(private_postgres::Error::InUse { .. }))
+}
+
+/// The whole chain of causes in one line, none told twice.
+#[must_use]
+pub fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let words = cause.to_string();
+        // Transparent errors repeat their cause, and some print it themselves.
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let error = anyhow::anyhow!("no entry").context("cannot open: no entry").context("outer");
+        assert_eq!(chain(&error), "outer: cannot open: no entry");
+    }
+
+    #[test]
+    fn the_private_server_has_room_for_the_pool() {
+        let mut config = Config::default();
+        config.database.connections = 100;
+        config.database.writers = 2;
+        let settings = private_settings(&config);
+        assert_eq!(settings.connections, 122);
+        assert_eq!((settings.data, settings.user), (config.server.data, config.database.user));
+    }
+}

@@ -1,0 +1,76 @@
+//! The demo's configuration.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+use anyhow::Context;
+use posthorn_config::{Config, ListenAddress, Listener, Peer, PeerOptions, Speaks};
+
+use super::PortChoice;
+use super::environment::Ports;
+
+/// The services of the demo with their standard ports.
+const SERVICES: [(Speaks, u16); 6] = [
+    (Speaks::Smtp, 25),
+    (Speaks::Submission, 587),
+    (Speaks::Submissions, 465),
+    (Speaks::Lmtp, 24),
+    (Speaks::Imap, 143),
+    (Speaks::Imaps, 993),
+];
+
+/// Everything on loopback; loopback clients may restate who they are and log in without TLS.
+pub(super) fn config(data: &Path, choice: PortChoice) -> anyhow::Result<Config> {
+    let mut config = Config::default();
+    config.server.data = data.to_owned();
+    config.server.hostname = "localhost".to_owned();
+    config.limits.sessions_per_address = 0;
+    config.imap.sessions_per_account = 0;
+    let kept = kept_ports(data);
+    config.listener = SERVICES
+        .iter()
+        .map(|(speaks, standard)| {
+            let port = match choice {
+                PortChoice::Standard => *standard,
+                PortChoice::Free => kept.get(speaks.name()).copied().filter(|port| is_free(*port)).unwrap_or(0),
+            };
+            listener(*speaks, port)
+        })
+        .collect::<anyhow::Result<_>>()?;
+    Ok(config)
+}
+
+/// Remembers the ports, so that the next start on this folder has the same.
+pub(super) fn keep_ports(data: &Path, choice: PortChoice, ports: &Ports) -> anyhow::Result<()> {
+    if choice == PortChoice::Standard {
+        return Ok(());
+    }
+    let file = data.join("demo-ports.json");
+    std::fs::write(&file, serde_json::to_string_pretty(ports)?)
+        .with_context(|| format!("{} cannot be written", file.display()))
+}
+
+fn kept_ports(data: &Path) -> std::collections::BTreeMap<String, u16> {
+    let text = std::fs::read_to_string(data.join("demo-ports.json")).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+fn is_free(port: u16) -> bool {
+    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+fn listener(speaks: Speaks, port: u16) -> anyhow::Result<Listener> {
+    let mut listener =
+        Listener::new(speaks.name(), speaks, [ListenAddress::tcp(IpAddr::from(Ipv4Addr::LOCALHOST), port)]);
+    listener.peer = vec![Peer {
+        network: "127.0.0.0/8".parse().map_err(|_| anyhow::anyhow!("127.0.0.0/8 is no network"))?,
+        sessions: None,
+        options: PeerOptions {
+            xclient: Some(true),
+            xforward: Some(true),
+            require_tls: Some(false),
+            ..PeerOptions::default()
+        },
+    }];
+    Ok(listener)
+}
