@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::Span;
-
 /// The one PostgreSQL, private or elsewhere.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -28,10 +26,6 @@ pub struct Database {
     /// The most messages that one group commit gathers.
     #[schemars(range(min = 1))]
     pub batch_rows: u32,
-    /// How long a group commit that is not full waits for more; `0 s` commits at once.
-    pub batch_delay: Span,
-    /// How long to wait for a connection before the database counts as away.
-    pub connect_time: Span,
 }
 
 impl Default for Database {
@@ -42,9 +36,7 @@ impl Default for Database {
             user: "postgres".into(),
             connections: 8,
             writers: 1,
-            batch_rows: 500,
-            batch_delay: Span::from_millis(0),
-            connect_time: Span::from_secs(10),
+            batch_rows: 256,
         }
     }
 }

@@ -278,11 +278,11 @@ pub(crate) mod tests {
                 ("conf.d/.hidden.toml", "[smtp]\nmax_hops = 99\n"),
                 ("conf.d/note.txt", "no TOML"),
                 ("credentials/database.url", "postgres://m:s3cret@db/mail\n"),
-                ("credentials/server.user", "second"),
+                ("credentials/database.user", "second"),
             ],
             &[
                 ("POSTHORN_SERVER__DATA", "/srv/c"),
-                ("POSTHORN_SERVER__USER", "first"),
+                ("POSTHORN_DATABASE__USER", "first"),
                 ("POSTHORN_SMTP__MAX_ERRORS", "7"),
                 ("POSTHORN_SMTP__BANNER", "42"),
                 ("POSTHORN_SMTP__RECEIVED_SHOWS_CLIENT", "true"),
@@ -296,7 +296,7 @@ pub(crate) mod tests {
         let config = &loaded.config;
         assert_eq!(config.server.hostname, "file.example");
         assert_eq!(config.server.data, Path::new("/srv/c"));
-        assert_eq!(config.server.user.as_deref(), Some("second"));
+        assert_eq!(config.database.user, "second");
         assert_eq!((config.smtp.max_hops, config.smtp.max_recipients, config.smtp.max_errors), (20, 10, 7));
         assert_eq!(config.smtp.banner, "42");
         assert!(config.smtp.received_shows_client);

@@ -19,9 +19,6 @@ pub struct Server {
     /// The folder of everything that must outlive a restart.
     #[schemars(extend("format" = "path"))]
     pub data: PathBuf,
-    /// The unprivileged user to become after binding ports; unset stays whoever started.
-    #[schemars(example = &"posthorn")]
-    pub user: Option<String>,
     /// How long a stop waits for message bodies in progress.
     pub grace: Span,
 }
@@ -31,7 +28,6 @@ impl Default for Server {
         Self {
             hostname: "localhost.localdomain".into(),
             data: "/var/lib/posthorn".into(),
-            user: None,
             grace: Span::from_secs(30),
         }
     }

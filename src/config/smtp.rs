@@ -11,7 +11,7 @@ use crate::{Size, Span};
 pub struct Smtp {
     /// The text behind the host name in the greeting.
     pub banner: String,
-    /// How long the greeting waits for clients that talk too early.
+    /// How long the greeting of `smtp` listeners waits for clients that talk too early; `0 s` greets at once.
     pub banner_delay: Span,
     /// The most recipients of one message (RFC 5321 §4.5.3.1.8 asks for at least 100).
     #[schemars(range(min = 1))]
@@ -39,7 +39,7 @@ impl Default for Smtp {
     fn default() -> Self {
         Self {
             banner: "ESMTP Posthorn".into(),
-            banner_delay: Span::ZERO,
+            banner_delay: Span::from_millis(30),
             max_recipients: 1000,
             max_hops: 100,
             max_header_size: Size::mebibytes(1),

@@ -203,7 +203,9 @@ impl Mail {
         }
         let placements = self.store.deliver(parcel).await?;
         drop(held);
-        self.shared.live.touch(account).await;
+        if let Some(modseq) = placements.iter().filter_map(Placement::modseq).max() {
+            self.shared.live.touch(account, modseq).await;
+        }
         let mut uids = Vec::with_capacity(placements.len());
         let mut validity = 0;
         for placement in &placements {
@@ -246,8 +248,10 @@ impl Mail {
         }
         let size = (message.header.len() + message.text.len()) as u64;
         let placements = self.place_once(&destinations, message, !each_alone).await?;
-        for destination in &destinations {
-            self.shared.live.touch(destination.account).await;
+        for (destination, placement) in destinations.iter().zip(&placements) {
+            if let Some(modseq) = placement.modseq() {
+                self.shared.live.touch_soon(destination.account, modseq);
+            }
         }
         let mut outcomes = Vec::with_capacity(envelope.recipients.len());
         for recipient in &envelope.recipients {

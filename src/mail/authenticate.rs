@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use posthorn_config::Auth;
@@ -65,6 +66,8 @@ pub struct Dialogue {
 pub(crate) struct Cache {
     key: hmac::Key,
     known: moka::sync::Cache<[u8; 32], Login>,
+    /// Envelope senders that an account was found to own.
+    senders: moka::sync::Cache<(AccountId, Address), ()>,
     enabled: bool,
     /// Hashing takes a core and 19 MiB each.
     hashing: Arc<Semaphore>,
@@ -77,6 +80,7 @@ impl Cache {
         Ok(Self {
             key: hmac::Key::new(hmac::HMAC_SHA256, &random::<32>()?),
             known: moka::sync::Cache::builder().max_capacity(100_000).time_to_live(remember).build(),
+            senders: moka::sync::Cache::builder().max_capacity(100_000).time_to_live(Duration::from_secs(60)).build(),
             enabled: !remember.is_zero(),
             hashing: Arc::new(Semaphore::new(cores)),
         })
@@ -84,6 +88,7 @@ impl Cache {
 
     pub(crate) fn clear(&self) {
         self.known.invalidate_all();
+        self.senders.invalidate_all();
     }
 
     fn digest(&self, username: &str, secret: &Secret) -> [u8; 32] {
@@ -210,6 +215,18 @@ impl Mail {
     /// # Errors
     /// When the store cannot be read.
     pub async fn may_send_as(&self, login: &Login, sender: &Address) -> Result<bool> {
+        let key = (login.account, sender.clone());
+        if self.shared.logins.senders.contains_key(&key) {
+            return Ok(true);
+        }
+        let owns = self.owns(login, sender).await?;
+        if owns {
+            self.shared.logins.senders.insert(key, ());
+        }
+        Ok(owns)
+    }
+
+    async fn owns(&self, login: &Login, sender: &Address) -> Result<bool> {
         let mut connection = self.store.acquire().await?;
         let real = match domains::find(&mut connection, sender.domain()).await? {
             Some(domain) => domain.alias_of.unwrap_or(domain.name),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use posthorn_model::AccountId;
+use posthorn_model::{AccountId, ModSeq};
 use posthorn_store::{Store, states};
 
 pub use account::LiveAccount;
@@ -52,14 +52,24 @@ impl Live {
         Ok(Arc::clone(&held.account))
     }
 
-    /// Something was committed for this account in this process: whoever looks at it is told, and reads the change
+    /// Something was committed for this account, up to this modseq: whoever looks at it is told, and reads the change
     /// log. Costs nothing when nobody looks.
-    pub async fn touch(&self, id: AccountId) {
-        if let Some(account) = self.present(id)
-            && let Err(error) = account.refresh().await
+    pub async fn touch(&self, id: AccountId, modseq: ModSeq) {
+        if let Some(account) = self.watched(id)
+            && let Err(error) = account.refresh_to(modseq).await
         {
             tracing::warn!(account.id = %id, %error, "sessions could not be told of a change");
         }
+    }
+
+    /// The same, without waiting for it.
+    pub fn touch_soon(&self, id: AccountId, modseq: ModSeq) {
+        let Some(account) = self.watched(id) else { return };
+        tokio::spawn(async move {
+            if let Err(error) = account.refresh_to(modseq).await {
+                tracing::warn!(account.id = %id, %error, "sessions could not be told of a change");
+            }
+        });
     }
 
     /// Forgets an account that was removed; its sessions find out at their next step.
@@ -79,6 +89,12 @@ impl Live {
             held.account.sweep(LINGER);
             Arc::strong_count(&held.account) > 1 || held.used.elapsed() < LINGER
         });
+    }
+
+    /// The account, if some session looks at it. One that only lingers catches up when it is looked at again.
+    fn watched(&self, id: AccountId) -> Option<Arc<LiveAccount>> {
+        let accounts = self.accounts.lock();
+        accounts.get(&id).map(|held| &held.account).filter(|account| account.is_watched()).cloned()
     }
 
     fn present(&self, id: AccountId) -> Option<Arc<LiveAccount>> {

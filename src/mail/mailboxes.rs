@@ -244,7 +244,9 @@ impl Mail {
             changes::tell(&mut transaction, account, change.modseq).await?;
         }
         transaction.commit().await.map_err(posthorn_store::Error::from)?;
-        self.shared.live.touch(account).await;
+        if let Some(change) = changes.first() {
+            self.shared.live.touch(account, change.modseq).await;
+        }
         Ok(())
     }
 

@@ -27,15 +27,15 @@ pub(crate) async fn hear(mail: &Mail) {
         loop {
             match tokio::time::timeout(POLL, listener.next()).await {
                 Ok(Ok(News::Accounts(accounts))) => {
-                    for (account, _) in accounts {
-                        mail.shared.live.touch(account).await;
+                    for (account, modseq) in accounts {
+                        mail.shared.live.touch(account, modseq).await;
                     }
                 }
                 Ok(Ok(News::Directory)) => mail.directory_changed(),
                 Ok(Ok(News::Lost)) | Err(_) => {
                     mail.shared.routes.clear();
                     for account in mail.shared.live.ids() {
-                        mail.shared.live.touch(account).await;
+                        mail.shared.live.touch(account, u64::MAX).await;
                     }
                 }
                 Ok(Err(error)) => {

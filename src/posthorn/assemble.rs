@@ -42,7 +42,7 @@ impl Appliance {
     }
 
     async fn start_on(config: &Config, database: &Database) -> anyhow::Result<(Mail, Listeners)> {
-        let store = database.store(config.database.connections, config.database.writers).await?;
+        let store = database.store(&config.database).await?;
         // Half of what may be used is for bodies; sessions, caches and the rest have the other half.
         let body_memory = config.limits.memory.map_or(BODY_MEMORY, |memory| memory.octets() / 2);
         let settings = posthorn_mail::Settings {

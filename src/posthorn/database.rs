@@ -1,9 +1,12 @@
 //! The one PostgreSQL: the configured one, or the private one below the data folder.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use posthorn_config::{Config, Loaded};
 use posthorn_mail::{Mail, Settings, SystemClock};
 use posthorn_store::{Options, Store};
+use tokio::time::{Instant, sleep};
 
 use crate::private_postgres::{self, PrivatePostgres};
 
@@ -11,6 +14,9 @@ use crate::private_postgres::{self, PrivatePostgres};
 const COMMAND_BODY_MEMORY: usize = 64 << 20;
 /// A command does one thing after the other.
 const COMMAND_CONNECTIONS: u32 = 2;
+
+/// How long the owner of the private server may take to start or stop it.
+const OWNER_LIMIT: Duration = Duration::from_secs(30);
 
 /// A PostgreSQL that can be connected to.
 #[derive(Debug)]
@@ -41,12 +47,20 @@ impl Database {
     /// # Errors
     /// As [`Database::open`].
     pub async fn open_beside(config: &Config) -> anyhow::Result<Self> {
-        match Self::open(config).await {
-            Err(error) if is_in_use(&error) => {
-                let url = private_postgres::url_of_running(&private_settings(config))?;
-                Ok(Self { shown: url.clone(), url, private: None })
+        let began = Instant::now();
+        loop {
+            let error = match Self::open(config).await {
+                Err(error) if is_in_use(&error) => error,
+                done => return done,
+            };
+            if let Some(url) = private_postgres::url_of_running(&private_settings(config)).await? {
+                return Ok(Self { shown: url.clone(), url, private: None });
             }
-            done => done,
+            // Its owner has just started or is about to end.
+            if began.elapsed() > OWNER_LIMIT {
+                return Err(error);
+            }
+            sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -66,9 +80,14 @@ impl Database {
     ///
     /// # Errors
     /// With what to do about it where that is known.
-    pub async fn store(&self, connections: u32, writers: u32) -> anyhow::Result<Store> {
-        let writers = usize::try_from(writers).unwrap_or(1);
-        let options = Options { url: self.url.clone(), connections, writers };
+    pub async fn store(&self, section: &posthorn_config::Database) -> anyhow::Result<Store> {
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let options = Options {
+            url: self.url.clone(),
+            connections: section.connections,
+            writers: count(section.writers),
+            batch: count(section.batch_rows),
+        };
         Store::open(&options).await.map_err(|error| self.explained(error))
     }
 
@@ -83,12 +102,13 @@ impl Database {
         use posthorn_store::Error;
         let advice = match &error {
             Error::Newer { .. } | Error::OldServer { .. } => return error.into(),
-            _ if !error.is_lost_connection() => String::new(),
-            _ if self.private.is_some() => "; see postgres.log in the data folder".to_owned(),
-            _ => "; is it running, and is database.url right? Without database.url, Posthorn runs a PostgreSQL of its own"
-                .to_owned(),
+            _ if !error.is_lost_connection() => "",
+            _ if self.private.is_some() => "; postgres.log in the data folder may say more",
+            _ => {
+                "; is it running, and is database.url right? Without database.url, Posthorn runs a PostgreSQL of its own"
+            }
         };
-        anyhow::Error::new(error).context(format!("the database {} cannot be opened{advice}", self.shown))
+        anyhow::anyhow!("{} cannot be opened: {error}{advice}", self.shown)
     }
 }
 
@@ -119,7 +139,8 @@ async fn on_mail<T>(
 }
 
 async fn open_mail(database: &Database, config: &Config) -> anyhow::Result<Mail> {
-    let store = database.store(COMMAND_CONNECTIONS, 1).await?;
+    let section = posthorn_config::Database { connections: COMMAND_CONNECTIONS, writers: 1, ..config.database.clone() };
+    let store = database.store(&section).await?;
     let settings = Settings {
         mail: config.mail.clone(),
         auth: config.auth.clone(),

@@ -20,7 +20,8 @@ pub enum Voice {
 pub fn start(log: &Log, voice: Voice) -> anyhow::Result<()> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(text) if !text.is_empty() => EnvFilter::try_new(text).context("RUST_LOG is no list of log levels")?,
-        _ => EnvFilter::new(level(log, voice).name()),
+        // PostgreSQL remarks at every start that our tables exist already.
+        _ => EnvFilter::new(format!("{},sqlx::postgres::notice=warn", level(log, voice).name())),
     };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log.format {

@@ -2,8 +2,12 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use anyhow::Context;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
+
+/// Columns of a terminal below which tables are not made to fit.
+const NARROW: u16 = 72;
 
 /// Where the answer goes, and for whom it is.
 pub struct Output {
@@ -75,11 +79,12 @@ impl Output {
     }
 
     fn write(&mut self, text: &str) -> anyhow::Result<()> {
-        self.answer.write_all(text.as_bytes())?;
-        if !text.is_empty() && !text.ends_with('\n') {
-            self.answer.write_all(b"\n")?;
+        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        match write!(self.answer, "{text}{end}").and_then(|()| self.answer.flush()) {
+            // The reader has seen enough, as `head` has; what the command does is done all the same.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            done => done.context("the answer cannot be written"),
         }
-        Ok(self.answer.flush()?)
     }
 }
 
@@ -94,7 +99,9 @@ pub fn tell(text: &str) {
 pub fn table(terminal: bool, headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(headings.iter().map(|heading| heading.to_uppercase()));
-    table.set_content_arrangement(if terminal { ContentArrangement::Dynamic } else { ContentArrangement::Disabled });
+    // In a very narrow one nothing could be read that is folded into columns.
+    let fold = terminal && table.width().is_some_and(|width| width >= NARROW);
+    table.set_content_arrangement(if fold { ContentArrangement::Dynamic } else { ContentArrangement::Disabled });
     table.add_rows(rows);
     if let Some(column) = table.column_mut(0) {
         column.set_padding((0, 1));

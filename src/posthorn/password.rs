@@ -62,9 +62,9 @@ pub fn from_file(path: &Path) -> anyhow::Result<Secret> {
 /// When there is no terminal to ask at.
 pub fn confirm(question: &str) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
-        bail!("nobody can be asked here: add --yes");
+        bail!("there is no terminal to ask at, so add --yes if that is meant");
     }
-    crate::output::tell(&format!("{question} Type yes to go on:"));
+    crate::output::tell(&format!("{question}; type yes to go on:"));
     let mut line = String::new();
     io::stdin().lock().take(LIMIT).read_line(&mut line)?;
     Ok(line.trim().eq_ignore_ascii_case("yes"))

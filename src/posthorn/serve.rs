@@ -1,6 +1,7 @@
 //! `posthorn serve`: the appliance until somebody stops it.
 
-use posthorn_config::Loaded;
+use posthorn_config::{Config, Loaded, Origin};
+use posthorn_model::Domain;
 use posthorn_net::systemd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -12,7 +13,7 @@ use crate::assemble::Appliance;
 /// What could not be started.
 pub async fn serve(loaded: &Loaded) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    let appliance = Appliance::start(&loaded.config).await?;
+    let appliance = Appliance::start(&named(loaded)).await?;
     for bound in appliance.bound() {
         tracing::info!(listener = %bound.listener, speaks = bound.speaks.name(), address = %bound.address, "listening");
     }
@@ -24,6 +25,16 @@ pub async fn serve(loaded: &Loaded) -> anyhow::Result<()> {
     stop(appliance, signals).await;
     watchdog.abort();
     Ok(())
+}
+
+/// The configuration with the machine's own name, unless another is configured.
+fn named(loaded: &Loaded) -> Config {
+    let mut config = loaded.config.clone();
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if loaded.origin("server.hostname") == Origin::Default && Domain::parse(&machine).is_ok() {
+        config.server.hostname = machine;
+    }
+    config
 }
 
 /// Stops softly; at the next signal, at once.

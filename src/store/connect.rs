@@ -28,6 +28,8 @@ pub struct Options {
     pub connections: u32,
     /// Group-commit writers; each is one connection more.
     pub writers: usize,
+    /// The most messages of one group commit.
+    pub batch: usize,
 }
 
 /// An open database: a pool for reading and small changes, and the group-commit writer for deliveries.
@@ -67,7 +69,7 @@ impl Store {
             .acquire_timeout(Duration::from_secs(10))
             .test_before_acquire(false)
             .connect_lazy_with(options.clone());
-        let writer = Writer::start(&options, settings.writers.max(1));
+        let writer = Writer::start(&options, settings.writers.max(1), settings.batch.max(1));
         Ok(Self { pool, ids: Arc::new(Ids::new(node)), writer, _node: Arc::new(Mutex::new(node_connection)) })
     }
 

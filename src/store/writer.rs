@@ -17,7 +17,6 @@ use crate::{Error, Result, blob};
 pub const PART_SIZE: usize = 1 << 20;
 
 /// A batch ends here even when more is waiting.
-const BATCH_PARCELS: usize = 256;
 const BATCH_BYTES: usize = 16 << 20;
 
 /// One message as it is to be stored, everything that is known of it computed.
@@ -87,6 +86,17 @@ pub enum Placement {
     Withheld,
 }
 
+impl Placement {
+    /// The commit's modseq, where the message was placed.
+    #[must_use]
+    pub fn modseq(&self) -> Option<ModSeq> {
+        match self {
+            Self::Placed { modseq, .. } => Some(*modseq),
+            _ => None,
+        }
+    }
+}
+
 /// A parcel whose octets are packed, so that the writer only moves them.
 struct Packed {
     parcel: Parcel,
@@ -115,12 +125,12 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(options: &PgConnectOptions, writers: usize) -> Self {
+    pub(crate) fn start(options: &PgConnectOptions, writers: usize, batch: usize) -> Self {
         // The statement is large; planning it anew for each batch would cost more than running it.
         let options = options.clone().options([("plan_cache_mode", "force_generic_plan")]);
         let (sender, receiver) = mpsc::channel(1024);
         let receiver = Arc::new(Mutex::new(receiver));
-        let tasks = (0..writers).map(|_| tokio::spawn(run(options.clone(), Arc::clone(&receiver)))).collect();
+        let tasks = (0..writers).map(|_| tokio::spawn(run(options.clone(), Arc::clone(&receiver), batch))).collect();
         let weak = sender.downgrade();
         Self { jobs: Arc::new(Mutex::new(Some(sender))), tasks: Arc::new(Mutex::new(tasks)), sender: weak }
     }
@@ -175,10 +185,10 @@ fn bodies(message: &NewMessage) -> impl Iterator<Item = Body> + '_ {
 }
 
 /// One writer: takes what is waiting, commits it, answers, and takes what has gathered meanwhile.
-async fn run(options: PgConnectOptions, jobs: Arc<Mutex<mpsc::Receiver<Job>>>) {
+async fn run(options: PgConnectOptions, jobs: Arc<Mutex<mpsc::Receiver<Job>>>, most: usize) {
     let mut connection = None;
     loop {
-        let batch = gather(&mut *jobs.lock().await).await;
+        let batch = gather(&mut *jobs.lock().await, most).await;
         if batch.is_empty() {
             return;
         }
@@ -186,14 +196,14 @@ async fn run(options: PgConnectOptions, jobs: Arc<Mutex<mpsc::Receiver<Job>>>) {
     }
 }
 
-async fn gather(jobs: &mut mpsc::Receiver<Job>) -> Vec<Job> {
+async fn gather(jobs: &mut mpsc::Receiver<Job>, most: usize) -> Vec<Job> {
     let mut batch = Vec::new();
     let mut bytes = 0;
     let mut next = jobs.recv().await;
     while let Some(job) = next.take() {
         bytes += job.packed.bytes;
         batch.push(job);
-        if batch.len() < BATCH_PARCELS && bytes < BATCH_BYTES {
+        if batch.len() < most && bytes < BATCH_BYTES {
             next = jobs.try_recv().ok();
         }
     }

@@ -1,6 +1,6 @@
 //! What a session offers to its client, from the options that hold for the client's address.
 
-use posthorn_config::{Effective, Mechanism, SmtpExtension};
+use posthorn_config::{Access, Effective, Mechanism, SmtpExtension};
 use posthorn_net::Connection;
 use posthorn_smtp::{Dialect, Extension, Extensions, Limits, Options};
 
@@ -13,6 +13,9 @@ pub(super) fn of(connection: &Connection, settings: &Settings, dialect: Dialect)
     let mut options = Options::new(dialect, settings.hostname.clone());
     if dialect != Dialect::Lmtp {
         options.banner.clone_from(&smtp.banner);
+    }
+    // Only strangers talk too early; people's programs and front ends are not kept waiting.
+    if dialect == Dialect::Smtp && effective.access != Access::Allowed {
         options.banner_delay = smtp.banner_delay.duration();
     }
     options.extensions = extensions(effective);

@@ -291,6 +291,16 @@ fn impossible(declared: &Declared, current: &Current, prune: bool) -> Vec<Compla
             refuse(&row.place, "alias_of", message);
         }
     }
+    let real = |name: &Domain| current.domains.iter().any(|row| row.name == *name && row.alias_of.is_none());
+    for row in declared.domains.iter().filter(|row| !prune && row.alias_of.is_some() && real(&row.name)) {
+        let accounts = current.accounts.iter().map(|account| &account.listed.account.address);
+        let names = accounts.chain(current.aliases.iter().map(|alias| &alias.address));
+        let count = names.filter(|address| *address.domain() == row.name).count();
+        if count > 0 {
+            let message = format!("{} has {count} accounts and aliases, which an alias domain cannot have", row.name);
+            refuse(&row.place, "alias_of", message);
+        }
+    }
     let keys = |addresses: &mut dyn Iterator<Item = &Address>| addresses.map(key_of).collect::<HashSet<_>>();
     let (mut accounts, mut aliases) = (HashSet::new(), HashSet::new());
     if !prune {
@@ -589,6 +599,16 @@ mod tests {
         assert_eq!(
             pruned[0],
             "2: account[0].address: the domain c.example is not in this file, so pruning would remove it: declare it"
+        );
+        let respelt = "[[domain]]\nname = 'c.example'\nalias_of = 'd.example'\n[[domain]]\nname = 'd.example'\n";
+        assert_eq!(
+            plan(respelt, &current, false).expect_err("impossible"),
+            ["3: domain[0].alias_of: c.example has 2 accounts and aliases, which an alias domain cannot have"]
+        );
+        let swapped = told(&plan(respelt, &current, true).expect("possible"));
+        assert_eq!(
+            swapped[2..],
+            ["Remove domain b.example", "Add domain d.example", "Change domain c.example alias_of=>d.example"]
         );
         let declared = format!("{text}[[domain]]\nname = 'c.example'\n[[domain]]\nname = 'e.example'\n");
         let declared = declared.replace("z@b.example", "z@c.example");

@@ -59,6 +59,11 @@ impl LiveAccount {
         self.changed.subscribe()
     }
 
+    /// Whether some session wants to be told of changes.
+    pub(super) fn is_watched(&self) -> bool {
+        self.changed.receiver_count() > 0
+    }
+
     /// The account's keywords as last read or written.
     #[must_use]
     pub fn keywords(&self) -> Arc<Keywords> {
@@ -95,8 +100,16 @@ impl LiveAccount {
     /// # Errors
     /// When the store cannot be read; sessions keep what they have.
     pub async fn refresh(&self) -> Result<()> {
+        self.refresh_to(ModSeq::MAX).await
+    }
+
+    /// The same, unless the log was applied up to `wanted` already, as by another session of the same commit.
+    pub(super) async fn refresh_to(&self, wanted: ModSeq) -> Result<()> {
         let _one_at_a_time = self.reading.lock().await;
         let from = self.modseq.load(Ordering::Acquire);
+        if from >= wanted {
+            return Ok(());
+        }
         let mut connection = self.store.acquire().await?;
         let changes = changes::since(&mut connection, self.id, from).await?;
         let Some(last) = changes.last().map(|change| change.modseq) else { return Ok(()) };

@@ -212,12 +212,13 @@ async fn set_account(loaded: &Loaded, set: Set, output: &mut Output) -> anyhow::
 async fn remove(loaded: &Loaded, address: &Address, sure: bool, output: &mut Output) -> anyhow::Result<()> {
     with_mail(loaded, async |mail| {
         let shown = find(mail, address).await?;
-        let question = format!("Removing {address} removes its {} messages for good.", shown.used_messages);
+        let question = format!("removing {address} removes its {} messages for good", shown.used_messages);
         if !sure {
-            match password::confirm(&question) {
+            let asked = question.clone();
+            match tokio::task::spawn_blocking(move || password::confirm(&asked)).await? {
                 Ok(true) => {}
                 Ok(false) => anyhow::bail!("account {address} is left as it is"),
-                Err(error) => return Err(Misuse(format!("{question} {error}")).into()),
+                Err(error) => return Err(Misuse(format!("{question}: {error}")).into()),
             }
         }
         refused(mail.remove_account(address).await?)

@@ -60,7 +60,8 @@ pub(super) async fn run(loaded: &Loaded, args: &Args, output: &mut Output) -> an
     let plan = with_mail(loaded, async |mail| {
         let plan = mail.plan(&declared, args.prune).await?.map_err(|complaints| told(&args.file, &complaints))?;
         if !args.dry_run {
-            refused(mail.carry_out(&plan).await?).context("stopped half-way; apply the file again")?;
+            refused(mail.carry_out(&plan).await?)
+                .context("the changes before this one are made; apply the file again when it is mended")?;
         }
         Ok(plan)
     });

@@ -96,17 +96,20 @@ impl Report {
             return format!("all {} invariants hold", self.invariants);
         }
         let mut text = String::new();
+        let remains = |damage: &Damage| self.remaining.iter().any(|other| other.invariant == damage.invariant);
         for damage in &self.findings {
-            text.push_str(&damage.text(if self.repaired { "repaired" } else { "repair" }));
+            text.push_str(&damage.text(match (self.repaired, remains(damage)) {
+                (false, _) => "repair",
+                (true, false) => "repaired",
+                (true, true) => "not repaired",
+            }));
         }
         match (self.repaired, self.ok) {
             (false, _) => text.push_str("run posthorn check --repair to repair this\n"),
             (true, true) => text.push_str(&format!("checked again: all {} invariants hold\n", self.invariants)),
             (true, false) => {
-                text.push_str("checked again: damage remains\n\n");
-                for damage in &self.remaining {
-                    text.push_str(&damage.text("not repaired"));
-                }
+                let names: Vec<_> = self.remaining.iter().map(|damage| damage.invariant).collect();
+                text.push_str(&format!("checked again: damage remains: {}\n", names.join("; ")));
             }
         }
         text
@@ -149,8 +152,9 @@ mod tests {
              run posthorn check --repair to repair this\n"
         );
         report.repaired = true;
-        assert!(report.text().ends_with("  not repaired: x becomes y\n\n"));
+        assert!(report.text().ends_with("  not repaired: x becomes y\n\nchecked again: damage remains: x is y\n"));
         report.ok = true;
+        report.remaining.clear();
         assert!(report.text().ends_with("  repaired: x becomes y\n\nchecked again: all 13 invariants hold\n"));
         report.findings.clear();
         assert_eq!(report.text(), "all 13 invariants hold");

@@ -7,9 +7,9 @@ mod check;
 mod config;
 mod domain;
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -25,6 +25,9 @@ use crate::{demo, serve};
 
 /// Read when no `--config` is given and it exists.
 const DEFAULT_FILE: &str = "/etc/posthorn/posthorn.toml";
+
+/// How long tasks and threads may take to notice that the command is done.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// A mail server appliance: one program, one PostgreSQL, one configuration file.
 #[derive(Debug, Parser)]
@@ -129,7 +132,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let voice = if matches!(command, Command::Serve) { Voice::Server } else { Voice::Command };
     logging::start(&loaded.config.log, voice)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         match command {
             Command::Account(command) => account::run(&loaded, command, &mut output).await,
             Command::Alias(command) => alias::run(&loaded, command, &mut output).await,
@@ -140,7 +143,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Serve => serve::serve(&loaded).await,
             Command::Config(_) | Command::Version => Ok(()),
         }
-    })
+    });
+    // A thread may still wait for a word from the terminal.
+    runtime.shutdown_timeout(LAST_WORD);
+    done
 }
 
 fn version(output: &mut Output) -> anyhow::Result<()> {
@@ -155,13 +161,6 @@ fn version(output: &mut Output) -> anyhow::Result<()> {
 
 /// Says why, and with which code the process ends.
 fn end(error: &anyhow::Error) -> ExitCode {
-    let broken = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    };
-    if error.chain().any(broken) {
-        // The reader has seen enough, as `head` has.
-        return ExitCode::SUCCESS;
-    }
     if error.is::<Told>() {
         return ExitCode::FAILURE;
     }
