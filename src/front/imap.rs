@@ -148,6 +148,9 @@ impl Session {
 
     async fn handle(&mut self, event: Event) -> Result<(), Ended> {
         let answer = match event {
+            Event::Command { command: Command::Authenticate { mechanism, initial }, .. } => {
+                self.begin_login(&mechanism, initial).await
+            }
             Event::Command { tag, command } => self.execute(&tag, command).await.map(Some),
             Event::AuthenticateResponse(response) => self.step_login(Some(response.expose())).await,
             Event::AuthenticateCancelled => {
@@ -155,7 +158,9 @@ impl Session {
                 Ok(None)
             }
             Event::AppendBegin { mailbox, .. } => self.begin_append(&mailbox).await.map(|()| None),
-            Event::AppendMessage { flags, date, .. } => self.announce_append(flags, date).await.map(|()| None),
+            Event::AppendMessage { flags, date, size, .. } => {
+                self.announce_append(flags, date, size).await.map(|()| None)
+            }
             Event::AppendData(octets) => {
                 self.take_append(&octets);
                 Ok(None)
@@ -186,6 +191,11 @@ impl Session {
                 Ok(())
             }
             Err(Stop::Ended(ended)) => Err(ended),
+            Err(Stop::Fault(posthorn_mail::Error::NoAccount)) => {
+                self.server.dismiss("The account was removed");
+                self.server.finish(Completion::no("The account was removed").with(ResponseCode::Unavailable));
+                Ok(())
+            }
             Err(Stop::Fault(error)) => {
                 tracing::error!(session.id = %self.connection.id(), %error, "temporary failure told to the client");
                 let broken = Completion::no("Local error, try again later").with(ResponseCode::ServerBug);
@@ -196,15 +206,8 @@ impl Session {
     }
 
     async fn execute(&mut self, tag: &[u8], command: Command) -> Answer {
-        match command {
-            Command::Authenticate { mechanism, initial } => {
-                return match self.begin_login(&mechanism, initial).await? {
-                    Some(completion) => Ok(completion),
-                    None => Err(Stop::Answer(Completion::ok(""))),
-                };
-            }
-            Command::Login { user, password } => return self.login(user, &password).await,
-            _ => {}
+        if let Command::Login { user, password } = command {
+            return self.login(user, &password).await;
         }
         match command {
             Command::Noop | Command::Check => {

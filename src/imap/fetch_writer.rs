@@ -10,7 +10,6 @@ use crate::{Output, Rfc822, Section, SectionPart, date};
 #[derive(Debug)]
 pub struct FetchWriter<'o> {
     out: &'o mut Output,
-    empty: bool,
 }
 
 impl<'o> FetchWriter<'o> {
@@ -18,7 +17,8 @@ impl<'o> FetchWriter<'o> {
         out.raw(b"* ");
         out.number(sequence.into());
         out.raw(b" FETCH (");
-        Self { out, empty: true }
+        out.no_item = true;
+        Self { out }
     }
 
     /// Ends the response.
@@ -196,14 +196,13 @@ impl<'o> FetchWriter<'o> {
     /// Goes on with a response whose writer was let go while a literal was streamed.
     #[must_use]
     pub fn resume(out: &'o mut Output) -> Self {
-        Self { out, empty: false }
+        Self { out }
     }
 
     fn item(&mut self, name: &[u8]) {
-        if !self.empty {
+        if !std::mem::take(&mut self.out.no_item) {
             self.out.raw(b" ");
         }
-        self.empty = false;
         self.out.raw(name);
     }
 
@@ -297,6 +296,15 @@ mod tests {
         let expected = "* 12 FETCH (UID 7 FLAGS (\\Seen $Junk) MODSEQ (65402) INTERNALDATE \" 7-Jul-1996 02:44:25 +0000\" \
              RFC822.SIZE 4286 EMAILID (M6d99) THREADID NIL THREADID (T64) SAVEDATE NIL PREVIEW \"Hi \\\"you\\\"\")\r\n";
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_writer_that_comes_back_knows_whether_it_is_the_first() {
+        let mut out = Output::new();
+        let _let_go = out.fetch(1);
+        FetchWriter::resume(&mut out).uid(7);
+        FetchWriter::resume(&mut out).size(9).end();
+        assert_eq!(out.take().as_deref(), Some(&b"* 1 FETCH (UID 7 RFC822.SIZE 9)\r\n"[..]));
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct Output {
     pub(crate) utf8: bool,
     /// The client has enabled IMAP4rev2: RECENT is not spoken of.
     pub(crate) rev2: bool,
+    /// The FETCH response in progress holds no item yet. Kept here because its writer comes and goes.
+    pub(crate) no_item: bool,
 }
 
 /// Extended data of a LIST response (RFC 5258 §4, RFC 9051 §7.3.1).

@@ -220,6 +220,15 @@ impl Server {
         };
     }
 
+    /// Ends the session with `* BYE text`, behind the answer of the command that runs, if one does.
+    pub fn dismiss(&mut self, text: &'static str) {
+        if matches!(self.phase, Phase::Answering(_) | Phase::Appending(_)) {
+            self.leaving = Some((None, text));
+        } else {
+            self.bye(None, text);
+        }
+    }
+
     pub(crate) fn circumstances(&self) -> Circumstances {
         Circumstances {
             authenticated: self.access != Access::NotAuthenticated,

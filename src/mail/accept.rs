@@ -246,6 +246,10 @@ impl Mail {
                 }
             }
         }
+        if destinations.is_empty() {
+            let refusal = Refusal::new(451, EnhancedCode(4, 3, 0), "nobody would get this message, try again later");
+            return Ok(envelope.recipients.iter().map(|_| Err(refusal.clone())).collect());
+        }
         let size = (message.header.len() + message.text.len()) as u64;
         let placements = self.place_once(&destinations, message, !each_alone).await?;
         for (destination, placement) in destinations.iter().zip(&placements) {

@@ -24,12 +24,22 @@ pub struct NewAccount {
 }
 
 /// Where a password comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum PasswordSource {
     /// The password itself.
     Plain(Secret),
     /// A hash of another system, see [`posthorn_sasl::password::recognise`].
     Hashed(String),
+}
+
+impl std::fmt::Debug for PasswordSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Hashes are secrets too.
+        f.write_str(match self {
+            Self::Plain(_) => "Plain(..)",
+            Self::Hashed(_) => "Hashed(..)",
+        })
+    }
 }
 
 /// What to change of an account; `None` leaves it as it is.
@@ -261,8 +271,12 @@ impl Mail {
             return Ok(Err(Unfit::Missing(format!("account {address}"))));
         };
         // The lock lets a delivery in progress finish first.
-        states::advance(&mut transaction, account.id).await?;
+        let state = states::advance(&mut transaction, account.id).await?;
         accounts::remove(&mut transaction, account.id).await?;
+        if let Some(state) = state {
+            // For other processes' sessions in it.
+            changes::tell(&mut transaction, account.id, state.modseq).await?;
+        }
         self.publish(transaction).await?;
         self.shared.live.forget(account.id);
         Ok(Ok(()))

@@ -55,10 +55,12 @@ impl Live {
     /// Something was committed for this account, up to this modseq: whoever looks at it is told, and reads the change
     /// log. Costs nothing when nobody looks.
     pub async fn touch(&self, id: AccountId, modseq: ModSeq) {
-        if let Some(account) = self.watched(id)
-            && let Err(error) = account.refresh_to(modseq).await
-        {
+        let Some(account) = self.watched(id) else { return };
+        if let Err(error) = account.refresh_to(modseq).await {
             tracing::warn!(account.id = %id, %error, "sessions could not be told of a change");
+        }
+        if account.is_gone() {
+            self.forget(id);
         }
     }
 
@@ -72,9 +74,12 @@ impl Live {
         });
     }
 
-    /// Forgets an account that was removed; its sessions find out at their next step.
+    /// Forgets an account that was removed; its sessions are told.
     pub fn forget(&self, id: AccountId) {
-        self.accounts.lock().remove(&id);
+        let held = self.accounts.lock().remove(&id);
+        if let Some(held) = held {
+            held.account.vanish();
+        }
     }
 
     /// The accounts in memory.

@@ -19,7 +19,7 @@ const MOST: usize = 10_000;
 /// Why a mailbox was not made, renamed or removed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Declined {
-    /// The name (or the special use) is taken.
+    /// The name is taken.
     AlreadyExists,
     /// INBOX can be neither made nor removed.
     Cannot,
@@ -31,6 +31,8 @@ pub enum Declined {
     Malformed,
     /// There is no such mailbox.
     NonExistent,
+    /// Another mailbox has the special use (RFC 6154 §3).
+    UseTaken,
 }
 
 /// What a duty on mailboxes answers.
@@ -83,11 +85,11 @@ impl Mail {
         let mut transaction = self.store.begin().await?;
         let modseq = self.lock(&mut transaction, account).await?;
         let present = mailboxes::list(&mut transaction, account).await?;
-        if present
-            .iter()
-            .any(|mailbox| mailbox.name == name || special_use.is_some() && mailbox.special_use == special_use)
-        {
+        if present.iter().any(|mailbox| mailbox.name == name) {
             return Ok(Err(Declined::AlreadyExists));
+        }
+        if special_use.is_some() && present.iter().any(|mailbox| mailbox.special_use == special_use) {
+            return Ok(Err(Declined::UseTaken));
         }
         if present.len() >= MOST {
             return Ok(Err(Declined::Limit));
@@ -130,6 +132,10 @@ impl Mail {
         let weight = memberships::weight(&messages);
         states::add_used(&mut transaction, account, -weight.bytes, -weight.messages).await?;
         mailboxes::delete(&mut transaction, account, mailbox.id).await?;
+        if mailbox.subscribed {
+            // RFC 9051 §6.3.8: the subscription outlives the mailbox.
+            mailboxes::set_subscribed(&mut transaction, account, name, true).await?;
+        }
         self.commit(
             transaction,
             account,
@@ -259,7 +265,15 @@ impl Mail {
     ) -> Result<MailboxId> {
         let id = self.store.mailbox_id();
         let uid_validity = states::next_uid_validity(transaction, account).await?;
+        // A subscription that waits for this name moves into the mailbox.
+        let subscribed = mailboxes::bare_subscriptions(transaction, account).await?.iter().any(|bare| bare == name);
+        if subscribed {
+            mailboxes::set_subscribed(transaction, account, name, false).await?;
+        }
         mailboxes::create(transaction, account, NewMailbox { id, name, special_use, uid_validity, modseq }).await?;
+        if subscribed {
+            mailboxes::set_subscribed(transaction, account, name, true).await?;
+        }
         Ok(id)
     }
 
@@ -292,7 +306,7 @@ pub fn is_below(name: &str, above: &str) -> bool {
 }
 
 /// The names above a name, outermost first.
-fn parents(name: &str) -> impl Iterator<Item = &str> {
+pub fn parents(name: &str) -> impl Iterator<Item = &str> {
     name.match_indices(DELIMITER).map(|(at, _)| &name[..at])
 }
 

@@ -71,6 +71,8 @@ impl Mail {
         let (found, fault) = (search.found, search.fault);
         let route = Arc::new(match (outcome, fault) {
             (_, Some(fault)) => Route::Undeliverable(fault),
+            // What leads to no mailbox must never be accepted: it would be acknowledged and lost.
+            (Found::Somebody, None) if found.is_empty() => Route::Undeliverable("the address leads to no mailbox"),
             (Found::Somebody, None) => Route::Local(found),
             (Found::Nobody, None) => Route::Nobody,
             (Found::NotOurs, None) => Route::Remote,

@@ -1,5 +1,7 @@
 //! The one PostgreSQL: the configured one, or the private one below the data folder.
 
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -15,8 +17,9 @@ const COMMAND_BODY_MEMORY: usize = 64 << 20;
 /// A command does one thing after the other.
 const COMMAND_CONNECTIONS: u32 = 2;
 
-/// How long the owner of the private server may take to start or stop it.
-const OWNER_LIMIT: Duration = Duration::from_secs(30);
+/// How long a command waits for another command, or for a server that starts or stops.
+const PATIENCE: Duration = Duration::from_secs(60);
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// A PostgreSQL that can be connected to.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub struct Database {
     shown: String,
     /// The private server, when it is ours to stop.
     private: Option<PrivatePostgres>,
+    /// A command that starts a private server does so alone: others would have it stopped beneath them.
+    turn: Option<File>,
 }
 
 impl Database {
@@ -36,10 +41,17 @@ impl Database {
     /// What [`private_postgres::Error`] says, such as another server using the data folder.
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
         if let Some(url) = &config.database.url {
-            return Ok(Self { url: url.reveal().to_owned(), shown: url.to_string(), private: None });
+            return Ok(Self { url: url.reveal().to_owned(), shown: url.to_string(), private: None, turn: None });
         }
-        let private = PrivatePostgres::start(private_settings(config)).await?;
-        Ok(Self { url: private.url(), shown: private.url(), private: Some(private) })
+        let settings = private_settings(config);
+        // A command at work ends soon.
+        let _turn = turn(&settings).await?;
+        Self::start(settings).await
+    }
+
+    async fn start(settings: private_postgres::Settings) -> anyhow::Result<Self> {
+        let private = PrivatePostgres::start(settings).await?;
+        Ok(Self { url: private.url(), shown: private.url(), private: Some(private), turn: None })
     }
 
     /// For a command: the same, or the private PostgreSQL of the server that runs on this data folder.
@@ -47,20 +59,26 @@ impl Database {
     /// # Errors
     /// As [`Database::open`].
     pub async fn open_beside(config: &Config) -> anyhow::Result<Self> {
+        if config.database.url.is_some() {
+            return Self::open(config).await;
+        }
+        let settings = private_settings(config);
+        let turn = turn(&settings).await?;
         let began = Instant::now();
         loop {
-            let error = match Self::open(config).await {
+            let error = match Self::start(settings.clone()).await {
+                Ok(database) => return Ok(Self { turn: Some(turn), ..database }),
                 Err(error) if is_in_use(&error) => error,
-                done => return done,
+                failed => return failed,
             };
-            if let Some(url) = private_postgres::url_of_running(&private_settings(config)).await? {
-                return Ok(Self { shown: url.clone(), url, private: None });
+            // The other commands wait for their turn, so this is a server, and it stays.
+            if let Some(url) = private_postgres::url_of_running(&settings)? {
+                return Ok(Self { shown: url.clone(), url, private: None, turn: None });
             }
-            // Its owner has just started or is about to end.
-            if began.elapsed() > OWNER_LIMIT {
+            if began.elapsed() > PATIENCE {
                 return Err(error);
             }
-            sleep(Duration::from_millis(100)).await;
+            sleep(GLANCE).await;
         }
     }
 
@@ -96,6 +114,7 @@ impl Database {
         if let Some(private) = self.private {
             private.shutdown().await;
         }
+        drop(self.turn);
     }
 
     fn explained(&self, error: posthorn_store::Error) -> anyhow::Error {
@@ -160,6 +179,29 @@ pub fn private_settings(config: &Config) -> private_postgres::Settings {
     let wanted = config.database.connections.saturating_add(config.database.writers).saturating_add(20);
     settings.connections = settings.connections.max(wanted);
     settings
+}
+
+/// Waits until no other command runs a private server on this folder.
+async fn turn(settings: &private_postgres::Settings) -> anyhow::Result<File> {
+    // Makes the folder with its owner and mode when there is none.
+    private_postgres::url_of_running(settings)?;
+    let path = settings.data.join("command.lock");
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = file.with_context(|| format!("{} cannot be opened", path.display()))?;
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => sleep(GLANCE).await,
+            Err(TryLockError::WouldBlock) => {
+                bail!("another posthorn command is at work on {}", settings.data.display())
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("{} cannot be locked", path.display()));
+            }
+        }
+    }
 }
 
 fn is_in_use(error: &anyhow::Error) -> bool {

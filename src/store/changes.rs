@@ -195,10 +195,8 @@ impl Listener {
     pub async fn next(&mut self) -> Result<News> {
         loop {
             let Some(notification) = self.0.try_recv().await? else { return Ok(News::Lost) };
-            let Some((from, what)) = notification.payload().split_once(':') else { continue };
-            if from == origin() && what != "directory" {
-                continue;
-            }
+            // Our own news come back too: they cost nothing where they were applied already, and repair where that failed.
+            let Some((_origin, what)) = notification.payload().split_once(':') else { continue };
             if what == "directory" {
                 return Ok(News::Directory);
             }

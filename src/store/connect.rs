@@ -19,6 +19,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 /// First half of the advisory lock that gives each process its node number ("node" in ASCII).
 const NODE_LOCK: i32 = 0x6e6f_6465;
 
+/// A pooled connection that rested for longer is tried before it is used.
+const RESTED: Duration = Duration::from_secs(1);
+
 /// How to open the database.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -68,6 +71,10 @@ impl Store {
             .max_connections(settings.connections)
             .acquire_timeout(Duration::from_secs(10))
             .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                // A connection that rested may lead to a database that restarted meanwhile.
+                Box::pin(async move { Ok(meta.idle_for < RESTED || connection.ping().await.is_ok()) })
+            })
             .connect_lazy_with(options.clone());
         let writer = Writer::start(&options, settings.writers.max(1), settings.batch.max(1));
         Ok(Self { pool, ids: Arc::new(Ids::new(node)), writer, _node: Arc::new(Mutex::new(node_connection)) })

@@ -1,7 +1,7 @@
 //! Group commit: deliveries of all sessions are gathered while the last commit runs, and committed as one statement.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -18,6 +18,9 @@ pub const PART_SIZE: usize = 1 << 20;
 
 /// A batch ends here even when more is waiting.
 const BATCH_BYTES: usize = 16 << 20;
+
+/// A connection that was idle for longer is tried before it is trusted.
+const STALE: Duration = Duration::from_millis(500);
 
 /// One message as it is to be stored, everything that is known of it computed.
 #[derive(Clone, Debug)]
@@ -186,7 +189,7 @@ fn bodies(message: &NewMessage) -> impl Iterator<Item = Body> + '_ {
 
 /// One writer: takes what is waiting, commits it, answers, and takes what has gathered meanwhile.
 async fn run(options: PgConnectOptions, jobs: Arc<Mutex<mpsc::Receiver<Job>>>, most: usize) {
-    let mut connection = None;
+    let mut connection = Idle { connection: None, since: Instant::now() };
     loop {
         let batch = gather(&mut *jobs.lock().await, most).await;
         if batch.is_empty() {
@@ -212,7 +215,7 @@ async fn gather(jobs: &mut mpsc::Receiver<Job>, most: usize) -> Vec<Job> {
 
 /// Commits a batch. When the statement itself is refused, each parcel is tried alone, so that one that cannot be
 /// stored does not fail the others. When the connection is lost the outcome is unknown, and nothing is tried again.
-async fn commit(options: &PgConnectOptions, connection: &mut Option<PgConnection>, batch: Vec<Job>) {
+async fn commit(options: &PgConnectOptions, connection: &mut Idle, batch: Vec<Job>) {
     let parcels: Vec<&Packed> = batch.iter().map(|job| &job.packed).collect();
     match write(options, connection, &parcels).await {
         Ok(outcomes) => {
@@ -237,18 +240,29 @@ async fn commit(options: &PgConnectOptions, connection: &mut Option<PgConnection
     }
 }
 
-async fn write(
-    options: &PgConnectOptions,
-    slot: &mut Option<PgConnection>,
-    parcels: &[&Packed],
-) -> Result<Vec<Vec<Placement>>> {
-    let connection = match slot {
-        Some(connection) => connection,
-        None => slot.insert(connect(options).await?),
-    };
-    let outcome = statement(connection, parcels).await;
-    if outcome.as_ref().is_err_and(|error| error.is_lost_connection() || !error.is_conflict()) {
-        *slot = None;
+/// A writer's connection between two batches.
+struct Idle {
+    connection: Option<PgConnection>,
+    since: Instant,
+}
+
+impl Idle {
+    /// The connection, made anew when the database went away while nothing was written: a batch must not fail for it.
+    async fn wake(&mut self, options: &PgConnectOptions) -> Result<PgConnection> {
+        if let Some(mut connection) = self.connection.take()
+            && (self.since.elapsed() < STALE || connection.ping().await.is_ok())
+        {
+            return Ok(connection);
+        }
+        connect(options).await
+    }
+}
+
+async fn write(options: &PgConnectOptions, idle: &mut Idle, parcels: &[&Packed]) -> Result<Vec<Vec<Placement>>> {
+    let mut connection = idle.wake(options).await?;
+    let outcome = statement(&mut connection, parcels).await;
+    if !outcome.as_ref().is_err_and(|error| error.is_lost_connection()) {
+        *idle = Idle { connection: Some(connection), since: Instant::now() };
     }
     outcome
 }

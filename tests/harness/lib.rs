@@ -4,6 +4,8 @@
 
 pub mod imap_client;
 pub mod postgres;
+pub mod program;
 pub mod server;
 pub mod smtp_client;
 pub mod stream;
+pub mod trace;

@@ -29,8 +29,9 @@ impl Session {
         &mut self,
         flags: Vec<String>,
         date: Option<DateTime<FixedOffset>>,
+        size: u64,
     ) -> Result<(), Stop> {
-        match self.judge_append(&flags).await {
+        match self.judge_append(&flags, size).await {
             Ok(flags) => {
                 let body = self.mail.intake();
                 if let Some(appending) = &mut self.appending {
@@ -53,13 +54,16 @@ impl Session {
         Ok(())
     }
 
-    async fn judge_append(&mut self, flags: &[String]) -> Result<Flags, Stop> {
+    async fn judge_append(&mut self, flags: &[String], size: u64) -> Result<Flags, Stop> {
         let account = self.user()?.login.account;
         if self.appending.as_ref().is_none_or(|appending| appending.mailbox.is_none()) {
             let text = "There is no such mailbox";
             return Err(Stop::Answer(Completion::no(text).with(ResponseCode::TryCreate)));
         }
-        if !self.mail.state(account).await?.has_room(1, 1) {
+        let (octets, messages) = self.appending.as_ref().map_or((0, 0), |one| (one.octets, one.done.len()));
+        let octets = i64::try_from(octets.saturating_add(size)).unwrap_or(i64::MAX);
+        let messages = i64::try_from(messages + 1).unwrap_or(i64::MAX);
+        if !self.mail.state(account).await?.has_room(octets, messages) {
             return Err(Stop::Answer(over_quota()));
         }
         match self.mail.flags(account, flags).await? {

@@ -9,6 +9,7 @@ use posthorn_mail::{FlagChange, Membership, Message};
 use posthorn_model::{Flags, Keywords, MessageId, NumberSet, Uid};
 
 use super::search::email_id_text;
+use super::selected::Own;
 use super::{Answer, Session, Stop};
 
 /// Output that is sent before more is made.
@@ -76,7 +77,8 @@ impl Session {
         }
         let seen = self.mark_seen(&fetch, &mut members).await?;
         let complete = self.write_all(&fetch, &members, &seen).await?;
-        self.announce(None);
+        let modseq = members.iter().find(|member| seen.contains(member.uid)).map_or(0, |member| member.modseq);
+        self.announce(Some(&Own { uids: &seen, modseq }));
         if complete {
             Ok(Completion::ok("Fetched"))
         } else {
@@ -177,7 +179,13 @@ impl Session {
         for attribute in &fetch.attributes {
             let mut writer = FetchWriter::resume(self.server.out());
             if !memory(&mut writer, attribute, writing) {
-                self.write_content(attribute, message, writing.contents).await?;
+                let written = self.write_content(attribute, message, writing.contents).await;
+                if let Err(Stop::Fault(error)) = written {
+                    // The response is open: no answer could be told from its rest.
+                    tracing::error!(session.id = %self.connection.id(), %error, "hung up in the middle of a response");
+                    return Err(Stop::Ended(posthorn_net::Ended::Cut));
+                }
+                written?;
             }
         }
         let mut writer = FetchWriter::resume(self.server.out());

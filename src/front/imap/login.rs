@@ -116,8 +116,20 @@ impl Session {
             return Ok(Completion::no("Too many sessions of this account").with(ResponseCode::Limit));
         };
         let account = self.mail.look_at(login.account).await?;
-        tracing::info!(session.id = %self.connection.id(), peer.ip = %self.connection.peer().address,
-            account.id = %login.account, login = %login.address, "logged in");
+        let peer = self.connection.peer();
+        tracing::info!(
+            target: "posthorn::trace",
+            { session.id = %self.connection.id(),
+            listener = %peer.listener,
+            peer.ip = %peer.address,
+            proxied_by = peer.proxied_by.map(tracing::field::display),
+            tls.version = peer.tls.as_ref().map(|tls| tls.version),
+            tls.client_certificate = peer.tls.as_ref().and_then(|tls| tls.client_certificate.as_deref()),
+            context = ?self.connection.options().context,
+            account.id = %login.account,
+            login = %login.address },
+            "logged in"
+        );
         let changed = account.subscribe();
         self.user = Some(Box::new(User { login, account, changed, selected: None, _seat: seat }));
         self.server.authenticated();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use posthorn_imap::{Completion, Extended, List, ResponseCode, StatusItem, StatusValue, pattern};
 use posthorn_mail::Mailbox;
-use posthorn_mail::mailboxes::{DELIMITER, Declined, is_below};
+use posthorn_mail::mailboxes::{DELIMITER, Declined, is_below, parents};
 use posthorn_model::SpecialUse;
 
 use super::select::mailbox_id;
@@ -39,9 +39,23 @@ impl Session {
     pub(super) async fn delete(&mut self, name: &str) -> Answer {
         let account = self.user()?.login.account;
         Ok(match self.mail.delete_mailbox(account, name).await? {
-            Ok(()) => Completion::ok("Deleted"),
+            Ok(()) => {
+                self.leave_deleted();
+                Completion::ok("Deleted")
+            }
             Err(declined) => no(declined),
         })
+    }
+
+    /// A client that deletes the mailbox it has selected knows what it did: it goes on without one.
+    fn leave_deleted(&mut self) {
+        if let Some(user) = self.user.as_deref_mut()
+            && user.selected.as_ref().is_some_and(|selected| selected.mailbox.is_gone())
+        {
+            user.selected = None;
+            self.server.out().ok(Some(&ResponseCode::Closed), "The selected mailbox was deleted");
+            self.server.unselected();
+        }
     }
 
     pub(super) async fn rename(&mut self, from: &str, to: &str) -> Answer {
@@ -81,7 +95,8 @@ impl Session {
             if !patterns.iter().any(|pattern| pattern::matches(pattern, one.name, DELIMITER)) {
                 continue;
             }
-            let chosen = (!list.select.subscribed || one.subscribed)
+            let chosen = (one.mailbox.is_some() || one.subscribed)
+                && (!list.select.subscribed || one.subscribed)
                 && (!list.select.special_use || one.mailbox.is_some_and(|mailbox| mailbox.special_use.is_some()));
             // RECURSIVEMATCH: a parent is shown for the sake of a child that the patterns do not reach.
             let hidden_child = list.select.recursive_match
@@ -142,6 +157,10 @@ impl Session {
 fn listed<'l>(mailboxes: &'l [Mailbox], bare: &'l [String]) -> BTreeMap<&'l str, Listed<'l>> {
     let mut all = BTreeMap::new();
     for name in bare {
+        // The levels above may bear nothing but the way to the subscription.
+        for above in parents(name) {
+            all.entry(above).or_insert(Listed { name: above, mailbox: None, subscribed: false });
+        }
         all.insert(name.as_str(), Listed { name, mailbox: None, subscribed: true });
     }
     for mailbox in mailboxes {
@@ -188,6 +207,7 @@ fn no(declined: Declined) -> Completion {
         Declined::Cannot => Completion::no("INBOX cannot be removed").with(ResponseCode::Cannot),
         Declined::HasChildren => Completion::no("It has mailboxes below it").with(ResponseCode::HasChildren),
         Declined::Limit => Completion::no("Too many mailboxes").with(ResponseCode::Limit),
+        Declined::UseTaken => Completion::no("Another mailbox has that use").with(ResponseCode::UseAttr),
         Declined::Malformed => Completion::no("Not a mailbox name").with(ResponseCode::Cannot),
         Declined::NonExistent => Completion::no("There is no such mailbox").with(ResponseCode::NonExistent),
     }

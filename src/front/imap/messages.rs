@@ -13,7 +13,13 @@ impl Session {
     pub(super) async fn store(&mut self, store: Store) -> Answer {
         let (user, selected) = self.writable()?;
         let uids = selected.resolve(&store.set, store.uid)?;
-        let flags = match self.mail.flags(user.login.account, &store.flags).await? {
+        let mut names = store.flags.clone();
+        if store.action == StoreAction::Remove {
+            // What nobody ever set need not become a keyword to be taken away.
+            let keywords = user.account.keywords();
+            names.retain(|name| Flags::system(name).is_some() || keywords.find(name).is_some());
+        }
+        let flags = match self.mail.flags(user.login.account, &names).await? {
             Ok(flags) => flags,
             Err(KeywordError::Limit) => {
                 return Ok(Completion::no("Too many keywords").with(ResponseCode::Limit));

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use posthorn_imap::{Completion, EsearchResult, Search, SearchKey, SearchReturn};
 use posthorn_mail::Membership;
 use posthorn_mail::search::Query;
-use posthorn_model::{Flags, Keywords, NumberSet};
+use posthorn_model::{Flags, Keywords, ModSeq, NumberSet};
 
 use super::selected::Selected;
 use super::{Answer, Session, Stop};
@@ -23,7 +23,7 @@ impl Session {
             }
         };
         let numbers: NumberSet = found.iter().map(|(sequence, m)| if search.uid { m.uid } else { *sequence }).collect();
-        let mod_seq = search.wants_modseq().then(|| found.iter().map(|(_, m)| m.modseq).max()).flatten();
+        let mod_seq = if search.wants_modseq() { highest(search.returns, &found) } else { None };
         let rev2 = self.server.enabled().rev2;
         let Some(returns) = search.returns.or(rev2.then_some(SearchReturn { all: true, ..SearchReturn::default() }))
         else {
@@ -63,6 +63,19 @@ impl Session {
         let found = self.mail.search(user.login.account, &selected.mailbox, &query).await?;
         let mut walk = selected.view.walk();
         Ok(found.into_iter().filter_map(|m| walk.seq_of(m.uid).map(|sequence| (sequence, m))).collect())
+    }
+}
+
+/// The modification sequence to tell (RFC 7162 §3.1.10): of all that was found, or only of the ends where only those
+/// are told.
+fn highest(returns: Option<SearchReturn>, found: &[(u32, Membership)]) -> Option<ModSeq> {
+    let modseq = |(_, m): &(u32, Membership)| m.modseq;
+    match returns {
+        Some(returns) if !returns.all && !returns.count && (returns.min || returns.max) => {
+            let ends = [found.first().filter(|_| returns.min), found.last().filter(|_| returns.max)];
+            ends.into_iter().flatten().map(modseq).max()
+        }
+        _ => found.iter().map(modseq).max(),
     }
 }
 

@@ -51,6 +51,9 @@ impl Session {
         let expunges = self.server.may_announce_expunges();
         let Some(user) = self.user.as_deref_mut() else { return };
         let User { account, selected, .. } = user;
+        if account.is_gone() {
+            return self.server.dismiss("The account was removed");
+        }
         let Some(Selected { mailbox, view, seen, .. }) = selected else { return };
         let update = mailbox.update(*seen, view.uids());
         *seen = update.modseq;
@@ -80,6 +83,9 @@ impl Session {
             }
             fetch.flags(keywords.written(message.flags));
             fetch.end();
+        }
+        if update.gone {
+            self.server.dismiss("The selected mailbox was deleted");
         }
     }
 }

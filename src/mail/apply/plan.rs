@@ -575,6 +575,8 @@ mod tests {
         assert_eq!(now(Some("$argon2id$other"), Some("{SSHA}old")).len(), 1);
         assert_eq!(now(Some("$argon2id$upgraded"), Some(HASH)), [""; 0]);
         assert_eq!(now(Some(HASH), None), [""; 0]);
+        let plan = plan(&text, &Current { accounts: Vec::new(), ..current }, false).expect("possible");
+        assert!(!format!("{plan:?}").contains(HASH));
     }
 
     #[test]

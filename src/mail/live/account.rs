@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -27,6 +27,7 @@ pub struct LiveAccount {
     /// One reader of the change log at a time; the others find their work done.
     reading: tokio::sync::Mutex<()>,
     changed: watch::Sender<ModSeq>,
+    gone: AtomicBool,
 }
 
 struct Held {
@@ -44,6 +45,7 @@ impl LiveAccount {
             mailboxes: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
             changed: watch::Sender::new(state.modseq),
+            gone: AtomicBool::new(false),
         }
     }
 
@@ -57,6 +59,18 @@ impl LiveAccount {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<ModSeq> {
         self.changed.subscribe()
+    }
+
+    /// Whether the account was removed.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// The account was removed: whoever works in it is told.
+    pub(super) fn vanish(&self) {
+        self.gone.store(true, Ordering::Release);
+        self.changed.send_modify(|_| {});
     }
 
     /// Whether some session wants to be told of changes.
@@ -111,40 +125,66 @@ impl LiveAccount {
             return Ok(());
         }
         let mut connection = self.store.acquire().await?;
-        let changes = changes::since(&mut connection, self.id, from).await?;
-        let Some(last) = changes.last().map(|change| change.modseq) else { return Ok(()) };
+        let mut changes = changes::since(&mut connection, self.id, from).await?;
+        if changes.is_empty() {
+            // Somebody said that there was something: the account may be gone with its log.
+            if wanted != ModSeq::MAX && states::read(&mut connection, self.id).await?.is_none() {
+                self.vanish();
+            }
+            return Ok(());
+        }
         let loaded: Vec<(MailboxId, Arc<LiveMailbox>)> =
             self.mailboxes.lock().iter().map(|(id, held)| (*id, Arc::clone(&held.mailbox))).collect();
-        let mut flagged = false;
-        for (id, mailbox) in loaded {
-            let of: Vec<&Change> = changes.iter().filter(|change| change.mailbox == id).collect();
-            if of.is_empty() {
-                continue;
-            }
-            let mut uids = NumberSet::new();
-            for change in of.iter().filter(|change| matches!(change.kind, Kind::Added | Kind::Flagged)) {
-                flagged = true;
-                change.uids.ranges().for_each(|range| uids.insert_range(range));
-            }
-            let rows = if uids.is_empty() {
-                Vec::new()
-            } else {
-                memberships::among(&mut connection, self.id, id, &uids).await?
-            };
+        let mut rows = self.rows(&mut connection, &loaded, &changes).await?;
+        let mut last = changes.last().map_or(from, |change| change.modseq);
+        // Rows are read after the log and may show what it did not hold yet. A mailbox that took them would be ahead of
+        // changes that it has not applied, and its sessions would never hear of those.
+        while rows.iter().flatten().any(|row| row.modseq > last) {
+            changes.extend(changes::since(&mut connection, self.id, last).await?);
+            last = changes.last().map_or(last, |change| change.modseq);
+            rows = self.rows(&mut connection, &loaded, &changes).await?;
+        }
+        for ((id, mailbox), rows) in loaded.iter().zip(rows) {
+            let of: Vec<&Change> = changes.iter().filter(|change| change.mailbox == *id).collect();
             if of.iter().any(|change| change.kind == Kind::Mailbox)
-                && mailboxes::read(&mut connection, self.id, id).await?.is_none()
+                && mailboxes::read(&mut connection, self.id, *id).await?.is_none()
             {
                 mailbox.vanish(last);
-                self.mailboxes.lock().remove(&id);
+                self.mailboxes.lock().remove(id);
             }
-            mailbox.apply(&of, rows);
+            if !of.is_empty() {
+                mailbox.apply(&of, rows);
+            }
         }
-        if flagged && let Some(state) = states::read(&mut connection, self.id).await? {
+        if changes.iter().any(adds_rows)
+            && let Some(state) = states::read(&mut connection, self.id).await?
+        {
             self.set_keywords(state.keywords);
         }
         drop(connection);
         self.advance(last);
         Ok(())
+    }
+
+    /// For each loaded mailbox the present rows of what was added or flagged.
+    async fn rows(
+        &self,
+        connection: &mut posthorn_store::Connection,
+        loaded: &[(MailboxId, Arc<LiveMailbox>)],
+        changes: &[Change],
+    ) -> Result<Vec<Vec<Membership>>> {
+        let mut all = Vec::with_capacity(loaded.len());
+        for (id, _) in loaded {
+            let mut uids = NumberSet::new();
+            for change in changes.iter().filter(|change| change.mailbox == *id && adds_rows(change)) {
+                change.uids.ranges().for_each(|range| uids.insert_range(range));
+            }
+            all.push(match uids.is_empty() {
+                true => Vec::new(),
+                false => memberships::among(connection, self.id, *id, &uids).await?,
+            });
+        }
+        Ok(all)
     }
 
     /// Applies what this process itself just committed, without reading it back, when nothing came in between;
@@ -175,9 +215,11 @@ impl LiveAccount {
         self.refresh().await
     }
 
+    /// Keywords are only ever added, so a shorter list is an older one, read before another session's commit.
     pub(crate) fn set_keywords(&self, keywords: Keywords) {
-        if **self.keywords.read() != keywords {
-            *self.keywords.write() = Arc::new(keywords);
+        let mut known = self.keywords.write();
+        if keywords.names().len() > known.names().len() {
+            *known = Arc::new(keywords);
         }
     }
 
@@ -189,4 +231,8 @@ impl LiveAccount {
         self.modseq.fetch_max(modseq, Ordering::AcqRel);
         self.changed.send_replace(modseq);
     }
+}
+
+fn adds_rows(change: &Change) -> bool {
+    matches!(change.kind, Kind::Added | Kind::Flagged)
 }

@@ -84,6 +84,12 @@ impl LiveMailbox {
         self.state.read().position()
     }
 
+    /// Whether the mailbox was removed.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.state.read().gone
+    }
+
     /// Hands all messages, by UID, to the reader. It must be brief: changes wait for it.
     pub fn with<T>(&self, read: impl FnOnce(&[Membership]) -> T) -> T {
         read(&self.state.read().messages)

@@ -124,16 +124,15 @@ impl PrivatePostgres {
     }
 }
 
-/// The connection URL of the server that another process runs on the same data folder; `None` when nobody answers
-/// at its socket. It holds no secret.
+/// The connection URL of the server that another process runs on the same data folder; `None` when none is ready
+/// there. It holds no secret.
 ///
 /// # Errors
 /// When the folders are out of reach.
-pub async fn url_of_running(settings: &Settings) -> Result<Option<String>, Error> {
+pub fn url_of_running(settings: &Settings) -> Result<Option<String>, Error> {
     let user = OsUser::to_run_as(&settings.user)?;
     let folders = Folders::prepare(&settings.data, &user)?;
-    let answers = tokio::net::UnixStream::connect(folders.socket().join(format!(".s.PGSQL.{PORT}"))).await.is_ok();
-    Ok(answers.then(|| url_at(folders.socket(), ROLE)))
+    Ok(postmaster::is_ready(&folders.cluster()).then(|| url_at(folders.socket(), ROLE)))
 }
 
 /// The URL of a database behind the socket in this folder.

@@ -183,6 +183,11 @@ pub(super) async fn stop_leftover(cluster: &Path) -> Result<(), Error> {
     Err(Error::Unstoppable { folder: cluster.to_owned(), pid })
 }
 
+/// Whether a server of this cluster accepts connections, whoever runs it.
+pub(super) fn is_ready(cluster: &Path) -> bool {
+    PidFile::read(cluster).is_some_and(|file| file.ready && runs_on(file.pid, cluster))
+}
+
 /// What `postmaster.pid` says: the process id in the first line, "ready" in the eighth.
 #[derive(Debug, Eq, PartialEq)]
 struct PidFile {

@@ -101,9 +101,10 @@ with
         where exists (select from numbered n where n.message_id = b.message_id)
     ),
     told as (
+        -- A payload holds 8000 octets at most, so many accounts are told in several.
         select pg_notify('posthorn', $23::text || ':' || string_agg(account_id || '=' || modseq, ','))
-        from advanced
-        having count(*) > 0
+        from (select account_id, modseq, (row_number() over () - 1) / 150 as chunk from advanced) a
+        group by chunk
     )
 select
     d.place as "place!", d.has_mailbox as "has_mailbox!", d.fits as "fits!",

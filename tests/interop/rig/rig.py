@@ -124,9 +124,11 @@ def bare(octets):
     return octets
 
 
-def run(*command, stdin=None, status=0, timeout=120, env=None):
+def run(*command, stdin=None, status=0, timeout=120, env=None, terminal=False):
     """Runs a program and returns what it printed, both streams together. Its status must be the one given."""
     command = [str(part) for part in command]
+    if terminal:
+        command = ["script", "--quiet", "--return", "--command", shlex.join(command), "/dev/null"]
     print("$", shlex.join(command), flush=True)
     done = subprocess.run(
         command,
@@ -138,7 +140,8 @@ def run(*command, stdin=None, status=0, timeout=120, env=None):
         env={**os.environ, **(env or {})},
         check=False,
     )
-    text = done.stdout.decode(errors="replace")
+    # Of a line that was overwritten, the last version.
+    text = re.sub(r"[^\n]*\r(?!\n)", "", done.stdout.decode(errors="replace").replace("\r\n", "\n"))
     print(text if len(text) < 20000 else text[:10000] + "\n[...]\n" + text[-10000:], flush=True)
     assert status is None or done.returncode == status, f"{command[0]} ended with status {done.returncode}, not {status}"
     return text

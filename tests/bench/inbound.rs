@@ -1,0 +1,163 @@
+//! Inbound delivery: messages a second until they are acknowledged and until they are seen, and what each costs.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::ledger::Ledger;
+use crate::message::Messages;
+use crate::report::{Report, Row, each, percentile, rate};
+use crate::target::Target;
+use crate::{imap, smtp};
+
+/// How long after the last acknowledgement a message may stay unseen before the run is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    target: Target,
+    /// Messages of each run.
+    #[arg(long, default_value_t = 20_000)]
+    messages: u64,
+    /// Octets of each message.
+    #[arg(long, default_value_t = 10_240)]
+    size: usize,
+    /// Sessions at once; one run for each number.
+    #[arg(long, value_delimiter = ',', default_value = "1,10,100")]
+    sessions: Vec<usize>,
+    /// Recipients u0, u1 … in turn.
+    #[arg(long, default_value_t = 10)]
+    recipients: usize,
+    /// Wait for each reply instead of sending MAIL, RCPT and DATA together.
+    #[arg(long)]
+    no_pipelining: bool,
+    /// Deliver by LMTP.
+    #[arg(long)]
+    lmtp: bool,
+    /// Count acknowledgements only, for servers without IMAP.
+    #[arg(long)]
+    blind: bool,
+}
+
+/// What all sessions of a run share.
+struct Run {
+    options: Rc<Options>,
+    messages: Messages,
+    envelopes: Vec<Vec<u8>>,
+    next: Cell<u64>,
+    latencies: RefCell<Vec<Duration>>,
+}
+
+pub(crate) async fn run(options: Options) -> anyhow::Result<Report> {
+    let options = Rc::new(options);
+    let mut report = Report::new("inbound");
+    for sessions in &options.sessions {
+        report.push(once(&options, *sessions).await.with_context(|| format!("{sessions} sessions"))?);
+    }
+    Ok(report)
+}
+
+async fn once(options: &Rc<Options>, sessions: usize) -> anyhow::Result<Row> {
+    let target = &options.target;
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_micros();
+    let run = Rc::new(Run {
+        options: Rc::clone(options),
+        messages: Messages::new(options.size, u64::try_from(seed)?),
+        envelopes: (0..options.recipients)
+            .map(|number| {
+                let user = target.user(number);
+                format!("MAIL FROM:<sender@bench.example>\r\nRCPT TO:<{user}>\r\nDATA\r\n").into_bytes()
+            })
+            .collect(),
+        next: Cell::new(0),
+        latencies: RefCell::new(Vec::with_capacity(usize::try_from(options.messages)?)),
+    });
+    let mut eyes = Eyes::open(options).await?;
+    let before = eyes.count().await?;
+    let ledger = Ledger::open(target.roots());
+
+    let start = Instant::now();
+    let mut tasks = Vec::new();
+    for _ in 0..sessions {
+        tasks.push(tokio::task::spawn_local(session(Rc::clone(&run))));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    let acknowledged = start.elapsed();
+    eyes.wait(before + options.messages).await?;
+    let visible = start.elapsed();
+    let cost = ledger.close();
+
+    let mut latencies = run.latencies.take();
+    let row = Row::default().with("sessions", sessions).with("messages", options.messages).measure(
+        "acked/s",
+        rate(options.messages, acknowledged),
+        0,
+    );
+    let row = if options.blind { row } else { row.measure("visible/s", rate(options.messages, visible), 0) };
+    Ok(row
+        .measure("p50 ms", percentile(&mut latencies, 0.5), 2)
+        .measure("p99 ms", percentile(&mut latencies, 0.99), 2)
+        .measure("server CPU ms/msg", each(cost.server_cpu, options.messages), 3)
+        .measure("driver CPU ms/msg", each(cost.own_cpu, options.messages), 3)
+        .measure("peak PSS MiB", cost.peak_pss, 1))
+}
+
+async fn session(run: Rc<Run>) -> anyhow::Result<()> {
+    let Options { target, messages, lmtp, no_pipelining, .. } = &*run.options;
+    let port = if *lmtp { target.lmtp_port } else { target.smtp_port };
+    let mut session = smtp::Session::open(&target.host, port, *lmtp).await?;
+    loop {
+        let number = run.next.get();
+        if number >= *messages {
+            return session.quit().await;
+        }
+        run.next.set(number + 1);
+        let envelope = &run.envelopes[usize::try_from(number)? % run.envelopes.len()];
+        session.envelope(envelope, !no_pipelining).await?;
+        let latency = session.data(|out| run.messages.write(number, out)).await?;
+        run.latencies.borrow_mut().push(latency);
+    }
+}
+
+/// One connection for each mailbox, logged in before the run begins.
+struct Eyes(Vec<imap::Connection>);
+
+impl Eyes {
+    async fn open(options: &Options) -> anyhow::Result<Self> {
+        let mut connections = Vec::new();
+        for number in 0..if options.blind { 0 } else { options.recipients } {
+            let Target { host, imap_port, password, .. } = &options.target;
+            let user = options.target.user(number);
+            connections.push(imap::Connection::login(host, *imap_port, &user, password).await?);
+        }
+        Ok(Self(connections))
+    }
+
+    async fn count(&mut self) -> anyhow::Result<u64> {
+        let mut sum = 0;
+        for connection in &mut self.0 {
+            sum += connection.status("INBOX", "MESSAGES").await?;
+        }
+        Ok(sum)
+    }
+
+    /// Asks again and again until all are there.
+    async fn wait(&mut self, wanted: u64) -> anyhow::Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while !self.0.is_empty() {
+            let count = self.count().await?;
+            if count >= wanted {
+                break;
+            }
+            anyhow::ensure!(Instant::now() < end, "{} acknowledged messages are not to be seen", wanted - count);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! Benchmark drivers for mail servers: they speak SMTP, LMTP and IMAP to any server, and print what they saw.
+//!
+//! Nothing here is a test: no number is asserted, and nothing is imported from Posthorn, so that its peers are
+//! measured by the same program.
+
+use clap::Parser;
+
+mod append;
+mod idle;
+mod imap;
+mod inbound;
+mod ledger;
+mod login;
+mod message;
+mod reading;
+mod report;
+mod smtp;
+mod target;
+
+/// Measures a mail server from outside.
+#[derive(Debug, Parser)]
+#[command(name = "posthorn-bench")]
+struct Arguments {
+    /// Print JSON instead of a table.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    workload: Workload,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Workload {
+    /// Deliver messages by SMTP or LMTP, and wait until IMAP shows them.
+    Inbound(inbound::Options),
+    /// Fill a mailbox with messages by MULTIAPPEND, for the workloads that read.
+    Fill(append::Fill),
+    /// APPEND from several sessions at once.
+    Append(append::Options),
+    /// SELECT a mailbox.
+    Select(reading::Options),
+    /// FETCH 1:* ENVELOPE.
+    Envelopes(reading::Options),
+    /// FETCH 1:* FLAGS.
+    Flags(reading::Options),
+    /// The last fifty messages as a client lists them.
+    Last(reading::Options),
+    /// All bodies, one FETCH after the other.
+    Bodies(reading::Options),
+    /// All bodies, a hundred FETCH commands under way at once.
+    BodiesPipelined(reading::Options),
+    /// All bodies by one FETCH.
+    Bulk(reading::Options),
+    /// Connect, log in and log out, again and again.
+    Login(login::Options),
+    /// Many connections in IDLE: the memory of each, and the time until all are told of a message.
+    Idle(idle::Options),
+}
+
+// One thread: the driver takes little from the server that shares the machine, and its own use is exactly known.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let Arguments { json, workload } = Arguments::parse();
+    let work = async {
+        match workload {
+            Workload::Inbound(options) => inbound::run(options).await,
+            Workload::Fill(options) => append::fill(options).await,
+            Workload::Append(options) => append::run(options).await,
+            Workload::Select(options) => reading::select(options).await,
+            Workload::Envelopes(options) => reading::envelopes(options).await,
+            Workload::Flags(options) => reading::flags(options).await,
+            Workload::Last(options) => reading::last(options).await,
+            Workload::Bodies(options) => reading::bodies(options).await,
+            Workload::BodiesPipelined(options) => reading::bodies_pipelined(options).await,
+            Workload::Bulk(options) => reading::bulk(options).await,
+            Workload::Login(options) => login::run(options).await,
+            Workload::Idle(options) => idle::run(options).await,
+        }
+    };
+    tokio::task::LocalSet::new().run_until(work).await?.print(json)
+}
