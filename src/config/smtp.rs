@@ -11,8 +11,12 @@ use crate::{Size, Span};
 pub struct Smtp {
     /// The text behind the host name in the greeting.
     pub banner: String,
-    /// How long the greeting of `smtp` listeners waits for clients that talk too early; `0 s` greets at once.
+    /// How long the greeting of `smtp` listeners waits for clients not known yet, to catch those that talk first.
     pub banner_delay: Span,
+    /// Whether HELO is refused (550 5.5.1): every client must speak ESMTP.
+    pub require_ehlo: bool,
+    /// Whether messages from other servers without From or Date (RFC 5322 §3.6) are refused (550 5.6.0).
+    pub require_headers: bool,
     /// The most recipients of one message (RFC 5321 §4.5.3.1.8 asks for at least 100).
     #[schemars(range(min = 1))]
     pub max_recipients: u32,
@@ -40,6 +44,8 @@ impl Default for Smtp {
         Self {
             banner: "ESMTP Posthorn".into(),
             banner_delay: Span::from_millis(30),
+            require_ehlo: false,
+            require_headers: false,
             max_recipients: 1000,
             max_hops: 100,
             max_header_size: Size::mebibytes(1),

@@ -2,10 +2,12 @@
 
 mod identity;
 mod login;
+mod manners;
 mod options;
 mod transaction;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -15,6 +17,7 @@ use posthorn_model::{EnhancedCode, Refusal};
 use posthorn_net::{Connection, Next, Overload, Service};
 use posthorn_smtp::{Dialect, Event, Misbehaviour, Server};
 
+use self::manners::Manners;
 use self::transaction::Transaction;
 use crate::{Settings, overload};
 
@@ -24,6 +27,7 @@ pub struct Smtp {
     mail: Mail,
     settings: Arc<Settings>,
     dialect: Dialect,
+    manners: Manners,
 }
 
 /// One client's session.
@@ -31,6 +35,7 @@ struct Session {
     mail: Mail,
     settings: Arc<Settings>,
     dialect: Dialect,
+    manners: Manners,
     connection: Connection,
     server: Server,
     /// What the client called itself, and whether by EHLO.
@@ -46,7 +51,7 @@ impl Smtp {
     /// The service of one dialect.
     #[must_use]
     pub fn new(mail: Mail, settings: Arc<Settings>, dialect: Dialect) -> Self {
-        Self { mail, settings, dialect }
+        Self { mail, settings, dialect, manners: Manners::default() }
     }
 }
 
@@ -60,7 +65,7 @@ impl Service for Smtp {
         let refusal = match why {
             Overload::Denied => Refusal::new(554, EnhancedCode(5, 7, 1), overload::words(why)),
             Overload::Stopping => Refusal::new(421, EnhancedCode(4, 3, 2), overload::words(why)),
-            Overload::Memory => Refusal::new(421, EnhancedCode(4, 3, 1), overload::words(why)),
+            Overload::Memory => Refusal::new(421, EnhancedCode(4, 3, 0), overload::words(why)),
             _ => Refusal::new(421, EnhancedCode(4, 4, 5), overload::words(why)),
         };
         async move {
@@ -73,13 +78,18 @@ impl Service for Smtp {
 }
 
 impl Session {
-    fn new(Smtp { mail, settings, dialect }: Smtp, connection: Connection) -> Self {
-        let options = options::of(&connection, &settings, dialect);
+    fn new(Smtp { mail, settings, dialect, manners }: Smtp, connection: Connection) -> Self {
+        let mut options = options::of(&connection, &settings, dialect);
+        if manners.are_known_of(connection.peer().address) {
+            // What is sent along with the connection is still caught.
+            options.banner_delay = options.banner_delay.min(Duration::from_millis(1));
+        }
         let server = Server::new(options, std::time::Instant::now());
         Self {
             mail,
             settings,
             dialect,
+            manners,
             connection,
             server,
             hello: None,
@@ -109,7 +119,9 @@ impl Session {
     async fn handle(&mut self, event: Event) {
         match event {
             Event::Hello { ehlo, name } => {
-                self.hello = Some((name, ehlo));
+                if self.hello.replace((name, ehlo)).is_none() {
+                    self.manners.remember(self.connection.peer().address);
+                }
                 self.transaction = None;
             }
             Event::Auth { mechanism, initial } => self.begin_login(&mechanism, initial).boxed().await,
@@ -140,6 +152,9 @@ impl Session {
 
     fn note(&self, how: Misbehaviour) {
         let peer = self.connection.peer();
+        if how == Misbehaviour::EarlyTalker {
+            self.manners.forget(peer.address);
+        }
         tracing::info!(session.id = %self.connection.id(), peer.ip = %peer.address, listener = %peer.listener, ?how,
             "session ended for misbehaviour");
     }

@@ -50,6 +50,8 @@ pub struct Completion {
     /// The host to name in a Message-ID when one is missing, and leave to add a missing Date; for submission only
     /// (RFC 6409 §8).
     pub complete_for: Option<String>,
+    /// Whether a message without From or Date is refused.
+    pub require_headers: bool,
     /// The most Received fields that the message may bring.
     pub max_hops: usize,
     /// The most octets of header.
@@ -273,9 +275,14 @@ impl Mail {
                 Some(placement) => Err(self.why_not(placement, &recipient.route, size).await?),
             });
         }
-        if !each_alone && let Some(refusal) = outcomes.iter().find_map(|outcome| outcome.as_ref().err()).cloned() {
-            // What one recipient was refused, nobody got: say the most telling refusal to all.
-            outcomes.fill(Err(refusal));
+        if !each_alone {
+            // What one recipient was refused, nobody got: all are told the reason, not what followed from it.
+            let reason =
+                outcomes.iter().position(|outcome| outcome.as_ref().is_err_and(|refusal| *refusal != withheld()));
+            let refused = reason.or_else(|| outcomes.iter().position(|outcome| outcome.is_err()));
+            if let Some(refusal) = refused.map(|at| outcomes[at].clone()) {
+                outcomes.fill(refusal);
+            }
         }
         Ok(outcomes)
     }
@@ -314,11 +321,14 @@ impl Mail {
                 Err(refusal) => refusal,
                 Ok(()) => Refusal::new(452, EnhancedCode(4, 2, 2), "mailbox is full"),
             },
-            Placement::Withheld | Placement::Placed { .. } => {
-                Refusal::new(452, EnhancedCode(4, 2, 2), "another recipient's mailbox is full")
-            }
+            Placement::Withheld | Placement::Placed { .. } => withheld(),
         })
     }
+}
+
+/// Nothing was wrong with this recipient, but with another of the same message.
+fn withheld() -> Refusal {
+    Refusal::new(452, EnhancedCode(4, 2, 2), "another recipient's mailbox is full")
 }
 
 /// The fields to put on top, or why the message is refused.
@@ -335,6 +345,12 @@ fn complete(
     }
     if posthorn_mime::count_headers(header, "Received") > completion.max_hops {
         return Err(Refusal::new(554, EnhancedCode(5, 4, 6), "too many hops, the message is looping"));
+    }
+    let lacks = |name: &&str| !posthorn_mime::has_header(header, name);
+    if completion.require_headers
+        && let Some(missing) = ["From", "Date"].iter().find(|name| lacks(name))
+    {
+        return Err(Refusal::new(550, EnhancedCode(5, 6, 0), format!("the message has no {missing} field")));
     }
     let mut top = completion.top.clone();
     if let Some(host) = &completion.complete_for {

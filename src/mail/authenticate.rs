@@ -11,10 +11,13 @@ use posthorn_sasl::{
     DEFAULT_ITERATIONS, Exchange, Mechanism, SALT_LENGTH, ScramKeys, Secret, ServerContext, Step, password,
 };
 use posthorn_store::accounts::{self, Account};
-use posthorn_store::domains;
+use posthorn_store::{aliases, domains};
 use tokio::sync::Semaphore;
 
 use crate::{Error, Mail, Result, random};
+
+/// Aliases that are followed to find out whose an address is.
+const MOST_ALIASES: usize = 100;
 
 /// Somebody whose password was right.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -186,6 +189,7 @@ impl Mail {
         let cache = &self.shared.logins;
         let digest = cache.enabled.then(|| cache.digest(username, &secret));
         if let Some(known) = digest.and_then(|digest| cache.known.get(&digest)) {
+            self.shared.failures.forgive(username);
             return Ok(Outcome::Welcome(known));
         }
         let account = self.find_login(username).await?;
@@ -232,17 +236,56 @@ impl Mail {
             Some(domain) => domain.alias_of.unwrap_or(domain.name),
             None => sender.domain().clone(),
         };
-        let own = |local: &str, domain: &posthorn_model::Domain| {
-            domain == login.address.domain() && local.to_lowercase() == login.address.local().to_lowercase()
+        let own = |local: &str| {
+            real == *login.address.domain() && local.to_lowercase() == login.address.local().to_lowercase()
         };
         let (user, _) = sender.subaddress(self.shared.section.subaddress_separator);
-        if own(sender.local(), &real) || own(user, &real) {
+        if own(sender.local()) || own(user) {
             return Ok(true);
         }
-        let Some(account) = accounts::find_login(&mut connection, &login.address).await? else { return Ok(false) };
-        let allowed = accounts::senders(&mut connection, &account).await?;
+        let delegated = accounts::delegated(&mut connection, login.account).await?;
         let spellings = [sender.to_string(), format!("{}@{real}", sender.local())].map(|text| text.to_lowercase());
-        Ok(allowed.iter().any(|address| spellings.contains(&address.to_lowercase())))
+        if delegated.iter().any(|address| spellings.contains(&address.to_lowercase())) {
+            return Ok(true);
+        }
+        self.alias_leads_to(&mut connection, sender, login.account).await
+    }
+
+    /// Whether an alias, or aliases of aliases, stand for the account. Catch-alls and forwards of others do not count.
+    async fn alias_leads_to(
+        &self,
+        connection: &mut posthorn_store::Connection,
+        alias: &Address,
+        account: AccountId,
+    ) -> Result<bool> {
+        let separator = self.shared.section.subaddress_separator;
+        let mut open = vec![alias.clone()];
+        let mut seen = std::collections::HashSet::new();
+        while let Some(address) = open.pop() {
+            if !seen.insert(address.to_string().to_lowercase()) || seen.len() > MOST_ALIASES {
+                continue;
+            }
+            let Some(domain) = domains::find(connection, address.domain()).await?.filter(|domain| domain.enabled)
+            else {
+                continue;
+            };
+            let name = domain.alias_of.unwrap_or(domain.name);
+            // As mail goes: the whole name first, then the name in front of a detail.
+            let whole = (address.local(), address.subaddress(separator).0);
+            for local in [whole.0, whole.1] {
+                if let Some(found) = accounts::find(connection, local, &name).await? {
+                    if found.id == account {
+                        return Ok(true);
+                    }
+                    break;
+                }
+                if let Some(targets) = aliases::find(connection, local, &name).await? {
+                    open.extend(targets.iter().filter_map(|target| Address::parse(target).ok()));
+                    break;
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// The account if the secret is its password. Takes as long when there is no account.

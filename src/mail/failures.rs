@@ -7,9 +7,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use posthorn_config::Auth;
+use posthorn_model::Address;
 
 /// The most keys remembered of each kind; beyond that the oldest go.
 const MOST: usize = 100_000;
+
+/// Characters of a login that is no address.
+const LONGEST: usize = 320;
 
 pub(crate) struct Failures {
     per_address: u32,
@@ -44,12 +48,12 @@ impl Failures {
     pub(crate) fn is_barred(&self, address: IpAddr, login: &str) -> bool {
         let over = |count: u32, limit: u32| limit > 0 && count >= limit;
         over(self.count(&self.addresses, &network(address)), self.per_address)
-            || over(self.count(&self.accounts, &login.to_lowercase()), self.per_account)
+            || over(self.count(&self.accounts, &name(login)), self.per_account)
     }
 
     /// Counts a failure and says how long its answer is to be held back.
     pub(crate) fn record(&self, address: IpAddr, login: &str) -> Duration {
-        let failures = self.add(&self.addresses, network(address)).max(self.add(&self.accounts, login.to_lowercase()));
+        let failures = self.add(&self.addresses, network(address)).max(self.add(&self.accounts, name(login)));
         let doubled = 1_u32.checked_shl(failures.saturating_sub(1).min(16)).unwrap_or(u32::MAX);
         self.slow_down.saturating_mul(doubled).min(self.slow_down_limit)
     }
@@ -57,7 +61,7 @@ impl Failures {
     /// A login that worked clears its account's count; the address keeps its own, or an attacker with one account of
     /// their own could go on for ever.
     pub(crate) fn forgive(&self, login: &str) {
-        self.accounts.lock().remove(&login.to_lowercase());
+        self.accounts.lock().remove(&name(login));
     }
 
     fn count<K: Eq + Hash>(&self, counts: &Mutex<HashMap<K, Count>>, key: &K) -> u32 {
@@ -80,6 +84,15 @@ impl Failures {
         count.failures = count.failures.saturating_add(1);
         count.last = now;
         count.failures
+    }
+}
+
+/// One name for all spellings of a login (quotes, case, U-labels), or each would have failures of its own; no longer
+/// than an address can be.
+fn name(login: &str) -> String {
+    match Address::parse(login) {
+        Ok(address) => address.to_string().to_lowercase(),
+        Err(_) => login.chars().take(LONGEST).flat_map(char::to_lowercase).collect(),
     }
 }
 
@@ -112,6 +125,16 @@ mod tests {
         assert!(!failures.is_barred(OTHER, "bob@example.org"));
         failures.record(ONE, "eve@example.org");
         assert!(failures.is_barred(ONE, "anybody@example.org"));
+    }
+
+    #[test]
+    fn spellings_of_one_name_count_together() {
+        let failures = Failures::new(&Auth { failures_per_account: 3, ..Auth::default() });
+        for spelling in ["bob@b\u{fc}cher.example", "\"b\\ob\"@XN--Bcher-KVA.example", "BOB@xn--bcher-kva.example"] {
+            failures.record(ONE, spelling);
+        }
+        assert!(failures.is_barred(OTHER, "bob@b\u{fc}cher.example"));
+        assert_eq!(name(&"x".repeat(100_000)).len(), LONGEST);
     }
 
     #[test]

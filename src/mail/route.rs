@@ -31,6 +31,8 @@ pub struct Destination {
 /// What becomes of a recipient.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Route {
+    /// It is an account that the administrator switched off.
+    Disabled,
     /// Its domain is ours, but the name is nobody's.
     Nobody,
     /// Its mail is stored here.
@@ -65,12 +67,19 @@ impl Mail {
         }
         let separator = self.section().subaddress_separator;
         let mut connection = self.store.acquire().await?;
-        let mut search =
-            Search { connection: &mut connection, separator, found: Vec::new(), seen: HashSet::new(), fault: None };
+        let mut search = Search {
+            connection: &mut connection,
+            separator,
+            found: Vec::new(),
+            seen: HashSet::new(),
+            fault: None,
+            disabled: false,
+        };
         let outcome = search.follow(recipient, 0).await?;
-        let (found, fault) = (search.found, search.fault);
+        let (found, fault, disabled) = (search.found, search.fault, search.disabled);
         let route = Arc::new(match (outcome, fault) {
             (_, Some(fault)) => Route::Undeliverable(fault),
+            (Found::Somebody, None) if found.is_empty() && disabled => Route::Disabled,
             // What leads to no mailbox must never be accepted: it would be acknowledged and lost.
             (Found::Somebody, None) if found.is_empty() => Route::Undeliverable("the address leads to no mailbox"),
             (Found::Somebody, None) => Route::Local(found),
@@ -151,6 +160,8 @@ struct Search<'c> {
     found: Vec<Destination>,
     seen: HashSet<String>,
     fault: Option<&'static str>,
+    /// Met an account that is switched off.
+    disabled: bool,
 }
 
 impl Search<'_> {
@@ -188,7 +199,8 @@ impl Search<'_> {
     async fn try_name(&mut self, local: &str, detail: Option<&str>, domain: &Domain, depth: usize) -> Result<bool> {
         if let Some(account) = accounts::find(self.connection, local, domain).await? {
             if !account.enabled {
-                return Ok(false);
+                self.disabled = true;
+                return Ok(true);
             }
             // An account met again on its way through forwards still gets its one copy.
             let first_visit = self.seen.insert(account.address.to_string());

@@ -119,6 +119,8 @@ enum Chunks {
 #[derive(Debug, Default)]
 struct Session {
     secured: bool,
+    /// The TLS session gives a value that a login can be bound to.
+    bound: bool,
     authenticated: bool,
     auth_failures: u32,
     bad: u32,
@@ -391,8 +393,9 @@ impl Machine for Server {
     }
 
     /// After STARTTLS the session is as fresh as before its EHLO (RFC 3207 §4.2), and what came in plaintext is gone.
-    fn secured(&mut self, _tls: Secured) {
+    fn secured(&mut self, tls: Secured) {
         self.session.secured = true;
+        self.session.bound = tls.channel_binding.is_some();
         self.answered = true;
         if let Mode::Upgrade { .. } = self.mode {
             self.buffer.clear();

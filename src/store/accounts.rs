@@ -223,23 +223,6 @@ pub async fn remove(connection: &mut PgConnection, id: AccountId) -> Result<()> 
     Ok(())
 }
 
-/// Addresses that the account may send from besides its own: aliases that lead to it, and delegated ones.
-///
-/// # Errors
-/// What the database said.
-pub async fn senders(connection: &mut PgConnection, account: &Account) -> Result<Vec<String>> {
-    Ok(sqlx::query_scalar!(
-        r#"select al.local || '@' || d.name as "address!"
-           from alias al join domain d on d.id = al.domain_id where al.enabled and $2 = any (al.targets)
-           union all
-           select address from delegate where account_id = $1"#,
-        account.id.0,
-        account.address.to_string()
-    )
-    .fetch_all(connection)
-    .await?)
-}
-
 /// Delegated addresses of an account.
 ///
 /// # Errors

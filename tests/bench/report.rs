@@ -58,7 +58,7 @@ impl Report {
             return Ok(());
         }
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING);
+        table.load_style(presets::NOTHING);
         if let Some(first) = self.rows.first() {
             table.set_header(first.0.iter().map(|(name, ..)| *name));
         }

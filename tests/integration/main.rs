@@ -1,6 +1,16 @@
 //! Receiving, storing, the directory and the listeners, over a whole appliance and a real PostgreSQL.
 
+mod bodies;
+mod caps;
 mod guessing;
+mod peers;
 mod port25;
+mod proxy;
+mod quota;
+mod routing;
+mod rows;
 mod scram;
+mod storing;
 mod submission;
+mod transcripts;
+mod transport;

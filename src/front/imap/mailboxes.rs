@@ -95,8 +95,7 @@ impl Session {
             if !patterns.iter().any(|pattern| pattern::matches(pattern, one.name, DELIMITER)) {
                 continue;
             }
-            let chosen = (one.mailbox.is_some() || one.subscribed)
-                && (!list.select.subscribed || one.subscribed)
+            let chosen = (one.subscribed || one.mailbox.is_some() && !list.select.subscribed)
                 && (!list.select.special_use || one.mailbox.is_some_and(|mailbox| mailbox.special_use.is_some()));
             // RECURSIVEMATCH: a parent is shown for the sake of a child that the patterns do not reach.
             let hidden_child = list.select.recursive_match

@@ -18,6 +18,7 @@ pub(super) fn of(connection: &Connection, settings: &Settings, dialect: Dialect)
     if dialect == Dialect::Smtp && effective.access != Access::Allowed {
         options.banner_delay = smtp.banner_delay.duration();
     }
+    options.require_ehlo = smtp.require_ehlo;
     options.extensions = extensions(effective);
     options.max_size = effective.max_message_size.octets();
     options.tls_available = connection.can_secure();

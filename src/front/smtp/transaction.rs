@@ -76,6 +76,10 @@ impl Session {
         };
         match &*route {
             Route::Local(_) => {}
+            Route::Disabled => {
+                let text = format!("{} does not accept mail", recipient.target);
+                return Ok(Err(Refusal::new(551, EnhancedCode(5, 7, 1), text)));
+            }
             Route::Nobody => {
                 return Ok(Err(Refusal::new(
                     550,
@@ -196,6 +200,7 @@ impl Session {
         Completion {
             top,
             complete_for: (self.dialect == Dialect::Submission).then(|| self.settings.hostname.clone()),
+            require_headers: self.dialect == Dialect::Smtp && self.settings.smtp.require_headers,
             max_hops: self.settings.smtp.max_hops as usize,
             max_header: usize::try_from(self.settings.smtp.max_header_size.octets()).unwrap_or(usize::MAX),
         }

@@ -92,9 +92,8 @@ impl Server {
         match self.question() {
             None => {}
             Some(Question::Xclient { login }) => {
-                if let Some(login) = login {
-                    self.session.authenticated = login;
-                }
+                // Another client than before: nobody, unless the front end vouches for a login.
+                self.session.authenticated = login.unwrap_or(false);
                 self.greet();
             }
             Some(_) => self.misfit(),

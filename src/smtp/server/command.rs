@@ -182,7 +182,7 @@ impl Server {
         };
         match extension {
             Extension::Size => word(&options.max_size.to_string()),
-            Extension::Auth => options.auth.iter().for_each(|mechanism| word(mechanism)),
+            Extension::Auth => self.mechanisms().for_each(|mechanism| word(mechanism)),
             Extension::Limits => {
                 word(&format!("RCPTMAX={}", options.limits.recipients));
                 if let Some(messages) = options.limits.messages {
@@ -196,6 +196,12 @@ impl Server {
             Extension::Xforward => XFORWARD.iter().for_each(|name| word(name.keyword())),
             _ => {}
         }
+    }
+
+    /// The mechanisms that can work now: those that bind to the TLS session need one that can be bound to (RFC 5802 §6).
+    fn mechanisms(&self) -> impl Iterator<Item = &str> {
+        let bound = self.session.bound;
+        self.options.auth.iter().map(String::as_str).filter(move |mechanism| bound || !mechanism.ends_with("-PLUS"))
     }
 
     fn help(&mut self, topic: &str) {
@@ -243,7 +249,7 @@ impl Server {
         if name.is_empty() {
             return self.bad(Reply::new(501, 5, 4, "Syntax: AUTH mechanism [initial-response]"));
         }
-        let Some(mechanism) = self.options.auth.iter().find(|known| known.eq_ignore_ascii_case(name)).cloned() else {
+        let Some(mechanism) = self.mechanisms().find(|known| known.eq_ignore_ascii_case(name)).map(str::to_owned) else {
             return self.bad(Reply::new(504, 5, 4, "Mechanism not offered"));
         };
         let initial = match initial {

@@ -174,18 +174,20 @@ def same(found, wanted, what=""):
 def step(name):
     """Names a part of a test in its log."""
     print(f"--- {name}", flush=True)
+    start = time.monotonic()
     try:
         yield
+        print(f"    {time.monotonic() - start:.2f} s", flush=True)
     except BaseException:
         print(f"--- failed: {name}", file=sys.stderr, flush=True)
         raise
 
 
 class Lines:
-    """A raw session, line by line."""
+    """A raw session, line by line. Wrong logins are counted and slowed by `source`, so those come from their own."""
 
-    def __init__(self, port, secure=False):
-        self.socket = socket.create_connection((HOST, port), timeout=30)
+    def __init__(self, port, secure=False, source=HOST):
+        self.socket = socket.create_connection((HOST, port), timeout=30, source_address=(source, 0))
         if secure:
             self.start_tls()
         self.held = b""
