@@ -147,6 +147,9 @@ impl Session {
     }
 
     async fn handle(&mut self, event: Event) -> Result<(), Ended> {
+        if self.user.as_ref().is_some_and(|user| user.account.is_gone()) {
+            self.server.dismiss("The account was removed");
+        }
         let answer = match event {
             Event::Command { command: Command::Authenticate { mechanism, initial }, .. } => {
                 self.begin_login(&mechanism, initial).await

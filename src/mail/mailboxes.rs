@@ -166,6 +166,9 @@ impl Mail {
         if !present.iter().any(|mailbox| mailbox.name == from) {
             return Ok(Err(Declined::NonExistent));
         }
+        if from == to {
+            return Ok(Err(Declined::AlreadyExists));
+        }
         let moves: Vec<(MailboxId, String)> = present
             .iter()
             .filter(|mailbox| mailbox.name == from || is_below(&mailbox.name, from))
@@ -227,6 +230,7 @@ impl Mail {
         ];
         for room in rooms {
             self.make(transaction, account, room, 1).await?;
+            mailboxes::set_subscribed(transaction, account, room.0, true).await?;
         }
         Ok(())
     }
@@ -271,9 +275,8 @@ impl Mail {
             mailboxes::set_subscribed(transaction, account, name, false).await?;
         }
         mailboxes::create(transaction, account, NewMailbox { id, name, special_use, uid_validity, modseq }).await?;
-        if subscribed {
-            mailboxes::set_subscribed(transaction, account, name, true).await?;
-        }
+        // Whoever makes a mailbox subscribes to it where they want that (RFC 9051 §6.3.7).
+        mailboxes::set_subscribed(transaction, account, name, subscribed).await?;
         Ok(id)
     }
 

@@ -139,12 +139,13 @@ impl Mail {
         } else {
             Default::default()
         };
+        let sent = query.any(&|q| matches!(q, Query::SentBefore(_) | Query::SentSince(_)));
         for m in batch {
             let (Some(message), Some(octets)) = (messages.get(&m.message), octets.get(&m.message)) else { continue };
             let header_size = usize::try_from(message.header_size).unwrap_or(usize::MAX).min(octets.len());
             let known = Known {
                 saved: saved.get(&m.uid).map(DateTime::date_naive),
-                sent: message.sent_at.map(|date| date.date_naive()),
+                sent: if sent { day_sent(&octets[..header_size]) } else { None },
                 header: Some(&octets[..header_size]),
                 raw: whole.then_some(octets.as_ref()),
                 structure: if whole { Some(structure(message)?) } else { None },
@@ -235,6 +236,12 @@ fn all_of(mut sides: impl Iterator<Item = Option<bool>>) -> Option<bool> {
         side == Some(false)
     });
     if refuted { Some(false) } else { sure.then_some(true) }
+}
+
+/// The day that the first Date field writes.
+fn day_sent(header: &[u8]) -> Option<NaiveDate> {
+    let field = posthorn_mime::fields(header).find(|field| field.is("Date"))?;
+    posthorn_mime::date_day(&field.unfolded())
 }
 
 fn header_contains(header: &[u8], name: &str, text: &str) -> bool {

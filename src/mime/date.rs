@@ -1,6 +1,6 @@
 //! Dates of messages (RFC 5322 §3.3).
 
-use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Timelike, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, TimeDelta, Timelike, Utc};
 
 use crate::content::comment_length;
 
@@ -10,6 +10,18 @@ const DATE_LIMIT: usize = 256;
 /// Reads the value of a `Date` field, obsolete and some wrong forms included; `None` when it names no moment.
 #[must_use]
 pub fn parse_date(value: &[u8]) -> Option<DateTime<Utc>> {
+    let (moment, east) = written(value)?;
+    Some(moment.checked_sub_signed(TimeDelta::minutes(east))?.and_utc())
+}
+
+/// The day that the value of a `Date` field writes, whatever its zone (RFC 9051 §6.4.4, SENTON); `None` as above.
+#[must_use]
+pub fn date_day(value: &[u8]) -> Option<NaiveDate> {
+    written(value).map(|(moment, _)| moment.date())
+}
+
+/// What the clock of the sender showed, and how many minutes east of UTC it stood.
+fn written(value: &[u8]) -> Option<(NaiveDateTime, i64)> {
     let text = without_comments(&value[..value.len().min(DATE_LIMIT)]);
     let mut words =
         text.split(|c: char| c.is_ascii_whitespace() || c == ',').filter(|word| !word.is_empty()).peekable();
@@ -27,7 +39,7 @@ pub fn parse_date(value: &[u8]) -> Option<DateTime<Utc>> {
     let second = clock.next().map_or(Some(0), |second| second.parse().ok())?;
     let moment = date.and_hms_opt(hour, minute, if second == 60 { 59 } else { second })?;
     let east = words.next().map_or(Some(0), zone_minutes)?;
-    Some(moment.checked_sub_signed(TimeDelta::minutes(east))?.and_utc())
+    Some((moment, east))
 }
 
 /// Writes a moment as RFC 5322 §3.3 `date-time` in UTC, such as `Sat, 21 Nov 2026 01:09:39 +0000`.
@@ -106,6 +118,14 @@ fn zone_minutes(word: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_day_is_the_one_that_is_written() {
+        let day = |text: &str| date_day(text.as_bytes()).map(|day| day.to_string());
+        assert_eq!(day("Mon, 2 Feb 2026 23:30:00 -0800").as_deref(), Some("2026-02-02"));
+        assert_eq!(day("Tue, 3 Feb 2026 01:30:00 +0900").as_deref(), Some("2026-02-03"));
+        assert_eq!(day("tomorrow"), None);
+    }
 
     fn moment(text: &str) -> Option<String> {
         parse_date(text.as_bytes()).map(|date| date.to_rfc3339())

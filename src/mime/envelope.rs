@@ -88,8 +88,10 @@ impl<'h> Found<'h> {
 fn addresses<'v>(lists: impl Iterator<Item = &'v Value<'v>>) -> Vec<u8> {
     let mut out = Vec::new();
     for entry in lists.flat_map(|list| Entries::new(list)) {
-        out.push(if out.is_empty() { b'(' } else { b' ' });
-        // The places are name, route, mailbox, host; a group is said by the NILs (RFC 9051 §7.5.2).
+        if out.is_empty() {
+            out.push(b'(');
+        }
+        // Nothing stands between two addresses (RFC 9051 §9 `env-to`). The places are name, route, mailbox, host; a group is said by the NILs (RFC 9051 §7.5.2).
         match entry {
             Entry::Address { name, route, local, domain } => {
                 out.push(b'(');
@@ -139,7 +141,7 @@ mod tests {
                 r#"("Wed, 17 Jul 1996 02:23:25 -0700 (PDT)" "IMAP4rev2 WG mtg summary and minutes" "#,
                 r#"(("Terry Gray" NIL "gray" "cac.washington.edu")) (("Terry Gray" NIL "gray" "cac.washington.edu")) "#,
                 r#"(("Terry Gray" NIL "gray" "cac.washington.edu")) ((NIL NIL "imap" "cac.washington.edu")) "#,
-                r#"((NIL NIL "minutes" "CNRI.Reston.VA.US") ("John Klensin" NIL "KLENSIN" "MIT.EDU")) NIL NIL "<B27397@cac>")"#
+                r#"((NIL NIL "minutes" "CNRI.Reston.VA.US")("John Klensin" NIL "KLENSIN" "MIT.EDU")) NIL NIL "<B27397@cac>")"#
             )
         );
     }
@@ -156,7 +158,7 @@ mod tests {
             rendered(header),
             concat!(
                 r#"(NIL "" ((NIL NIL "a" "b")) ((NIL NIL "a" "b")) ((NIL NIL "r" "s")) "#,
-                r#"((NIL NIL "x" NIL) (NIL NIL NIL NIL) (NIL NIL "c" "d")) NIL NIL "<q>" NIL)"#
+                r#"((NIL NIL "x" NIL)(NIL NIL NIL NIL)(NIL NIL "c" "d")) NIL NIL "<q>" NIL)"#
             )
         );
     }

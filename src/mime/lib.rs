@@ -36,7 +36,7 @@ mod wire;
 
 pub use address::Mailbox;
 pub use codec::CodecError;
-pub use date::{date_header, date_text, parse_date};
+pub use date::{date_day, date_header, date_text, parse_date};
 pub use envelope::envelope;
 pub use facts::Facts;
 pub use field::{

@@ -14,6 +14,7 @@ const WORTH_IT: usize = 512;
 const MAX: usize = 64 << 20;
 
 thread_local! {
+    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = RefCell::new(zstd::bulk::Decompressor::new().ok());
     static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = RefCell::new(zstd::bulk::Compressor::new(1).ok());
 }
 
@@ -42,13 +43,20 @@ pub(crate) fn unpack(packed: &[u8], into: &mut Vec<u8>) -> Result<()> {
             let size = zstd::bulk::Decompressor::upper_bound(octets)
                 .filter(|size| *size <= MAX)
                 .ok_or(Error::Damaged("body column without a size"))?;
-            let plain =
-                zstd::bulk::decompress(octets, size).map_err(|_| Error::Damaged("body column does not decompress"))?;
-            into.extend_from_slice(&plain);
-            Ok(())
+            decompress(octets, size, into).ok_or(Error::Damaged("body column does not decompress"))
         }
         Some(_) => Err(Error::Damaged("body column in an unknown coding")),
     }
+}
+
+/// Decompresses straight behind what `into` holds.
+fn decompress(octets: &[u8], size: usize, into: &mut Vec<u8>) -> Option<()> {
+    let start = into.len();
+    into.resize(start + size, 0);
+    let written = DECOMPRESSOR
+        .with_borrow_mut(|decompressor| decompressor.as_mut()?.decompress_to_buffer(octets, &mut into[start..]).ok())?;
+    into.truncate(start + written);
+    Some(())
 }
 
 /// Compressed form with its codec byte, when it is at least an eighth smaller.

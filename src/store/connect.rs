@@ -2,25 +2,22 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use posthorn_model::{MailboxId, MessageId};
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::Mutex;
 
 use crate::ids::Ids;
 use crate::writer::{Parcel, Placement, Writer};
-use crate::{Error, Result, Transaction};
+use crate::pool::{Pool, Pooled, Transaction};
+use crate::{Error, Result};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// First half of the advisory lock that gives each process its node number ("node" in ASCII).
 const NODE_LOCK: i32 = 0x6e6f_6465;
-
-/// A pooled connection that rested for longer is tried before it is used.
-const RESTED: Duration = Duration::from_secs(1);
 
 /// How to open the database.
 #[derive(Clone, Debug)]
@@ -38,7 +35,8 @@ pub struct Options {
 /// An open database: a pool for reading and small changes, and the group-commit writer for deliveries.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pool: PgPool,
+    options: PgConnectOptions,
+    pool: Pool,
     ids: Arc<Ids>,
     writer: Writer,
     /// Holds the advisory lock of our node number as long as the process lives.
@@ -67,17 +65,9 @@ impl Store {
         check_version(&mut node_connection).await?;
         migrate_over(&mut node_connection).await?;
         let node = claim_node(&mut node_connection).await?;
-        let pool = PgPoolOptions::new()
-            .max_connections(settings.connections)
-            .acquire_timeout(Duration::from_secs(10))
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                // A connection that rested may lead to a database that restarted meanwhile.
-                Box::pin(async move { Ok(meta.idle_for < RESTED || connection.ping().await.is_ok()) })
-            })
-            .connect_lazy_with(options.clone());
+        let pool = Pool::new(options.clone(), settings.connections);
         let writer = Writer::start(&options, settings.writers.max(1), settings.batch.max(1));
-        Ok(Self { pool, ids: Arc::new(Ids::new(node)), writer, _node: Arc::new(Mutex::new(node_connection)) })
+        Ok(Self { options, pool, ids: Arc::new(Ids::new(node)), writer, _node: Arc::new(Mutex::new(node_connection)) })
     }
 
     /// Begins a transaction.
@@ -85,15 +75,15 @@ impl Store {
     /// # Errors
     /// When no connection can be had within ten seconds.
     pub async fn begin(&self) -> Result<Transaction> {
-        Ok(self.pool.begin().await?)
+        self.pool.begin().await
     }
 
     /// A connection for reading outside a transaction.
     ///
     /// # Errors
     /// When no connection can be had within ten seconds.
-    pub async fn acquire(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>> {
-        Ok(self.pool.acquire().await?)
+    pub async fn acquire(&self) -> Result<Pooled> {
+        self.pool.acquire().await
     }
 
     /// Stores one message in the mailboxes named, together with what other sessions deliver at this moment, and
@@ -122,7 +112,8 @@ impl Store {
     /// # Errors
     /// When the database cannot be reached.
     pub async fn listener(&self) -> Result<crate::changes::Listener> {
-        let mut listener = PgListener::connect_with(&self.pool).await?;
+        let alone = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
+        let mut listener = PgListener::connect_with(&alone).await?;
         listener.listen(crate::changes::CHANNEL).await?;
         Ok(crate::changes::Listener::new(listener))
     }
@@ -137,6 +128,8 @@ impl Store {
 fn options(url: &str) -> Result<PgConnectOptions> {
     Ok(PgConnectOptions::from_str(url)?
         .application_name("posthorn")
+        // Each statement here has one good plan; planning it anew would cost more than running it.
+        .options([("plan_cache_mode", "force_generic_plan")])
         .statement_cache_capacity(200)
         .disable_statement_logging())
 }

@@ -16,15 +16,14 @@ pub mod mailboxes;
 pub mod memberships;
 pub mod messages;
 pub mod orphans;
+mod pool;
 pub mod settings;
 pub mod states;
 pub mod writer;
 
 pub use connect::{Options, Store, migrate};
+pub use pool::{Pooled, Transaction};
 pub use sqlx::PgConnection as Connection;
-
-/// A transaction; rolled back when dropped.
-pub type Transaction = sqlx::Transaction<'static, sqlx::Postgres>;
 
 /// What can go wrong below SQL. Refusals (no such mailbox, over quota) are values of the functions, not errors.
 #[derive(Debug, thiserror::Error)]

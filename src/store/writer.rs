@@ -7,11 +7,11 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use posthorn_model::{AccountId, Flags, MailboxId, MessageId, ModSeq, Uid};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::Connection;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::{Error, Result, blob};
+use crate::{Error, Result, blob, pool};
 
 /// How many octets of text one body row holds before packing.
 pub const PART_SIZE: usize = 1 << 20;
@@ -129,8 +129,6 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn start(options: &PgConnectOptions, writers: usize, batch: usize) -> Self {
-        // The statement is large; planning it anew for each batch would cost more than running it.
-        let options = options.clone().options([("plan_cache_mode", "force_generic_plan")]);
         let (sender, receiver) = mpsc::channel(1024);
         let receiver = Arc::new(Mutex::new(receiver));
         let tasks = (0..writers).map(|_| tokio::spawn(run(options.clone(), Arc::clone(&receiver), batch))).collect();
@@ -254,7 +252,7 @@ impl Idle {
         {
             return Ok(connection);
         }
-        connect(options).await
+        pool::connect(options).await
     }
 }
 
@@ -265,25 +263,6 @@ async fn write(options: &PgConnectOptions, idle: &mut Idle, parcels: &[&Packed])
         *idle = Idle { connection: Some(connection), since: Instant::now() };
     }
     outcome
-}
-
-/// Connects, waiting up to ten seconds for a database that restarts.
-async fn connect(options: &PgConnectOptions) -> Result<PgConnection> {
-    let mut pause = Duration::from_millis(20);
-    let give_up = tokio::time::Instant::now() + Duration::from_secs(10);
-    loop {
-        match options.connect().await {
-            Ok(mut connection) => {
-                connection.ping().await?;
-                return Ok(connection);
-            }
-            Err(error) if tokio::time::Instant::now() + pause > give_up => return Err(error.into()),
-            Err(_) => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(1));
-            }
-        }
-    }
 }
 
 /// The columns of `writer/deliver.sql`, gathered over all parcels.

@@ -26,6 +26,9 @@ pub(crate) struct Options {
     /// Mailboxes (INBOX of u0, u1 …) over which they are spread; each gets one message a round.
     #[arg(long, value_delimiter = ',', default_value = "1")]
     mailboxes: Vec<usize>,
+    /// The number of the first user; what a session knows of a large mailbox is part of its memory.
+    #[arg(long, default_value_t = 0)]
+    first_user: usize,
     /// Rounds of telling.
     #[arg(long, default_value_t = 5)]
     rounds: u64,
@@ -45,14 +48,14 @@ async fn once(options: &Options, mailboxes: usize) -> anyhow::Result<Row> {
     let roots = target.roots();
     // Whatever a first login loads is not the cost of a connection.
     for number in 0..mailboxes {
-        let mut connection = login(target, number).await?;
+        let mut connection = login(target, options.first_user + number).await?;
         connection.command(b"b LOGOUT\r\n").await?;
     }
     let before = memory(&roots);
     let start = Instant::now();
     let mut connections = Vec::new();
     for number in 0..options.connections {
-        let mut connection = login(target, number % mailboxes).await?;
+        let mut connection = login(target, options.first_user + number % mailboxes).await?;
         connection.command(b"b SELECT INBOX\r\n").await?;
         connection.send(b"c IDLE\r\n").await?;
         connection.until(|line| line.starts_with(b"+")).await?;
@@ -78,7 +81,7 @@ async fn once(options: &Options, mailboxes: usize) -> anyhow::Result<Row> {
             .collect();
         let mut acknowledged = Duration::ZERO;
         for number in 0..mailboxes {
-            let user = target.user(number);
+            let user = target.user(options.first_user + number);
             let envelope = format!("MAIL FROM:<sender@bench.example>\r\nRCPT TO:<{user}>\r\nDATA\r\n");
             sender.envelope(envelope.as_bytes(), true).await?;
             sender.data(|out| messages.write(round, out)).await?;

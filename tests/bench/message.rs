@@ -10,8 +10,8 @@ const WORDS: &str = "the of and to in is that for it as was with be by on not he
     used take three invoice meeting schedule quarter budget delivery committee proposal attached regards tomorrow \
     Wednesday manufacturing representative correspondence approximately unfortunately acknowledgement";
 
-/// Where the number of a message stands.
-const NUMBER: &str = "0000000000";
+/// Where the number of a message will stand; occurs nowhere else.
+const NUMBER: &str = "##########";
 
 /// How many different texts are used in turn.
 const TEXTS: usize = 61;

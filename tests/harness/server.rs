@@ -72,6 +72,7 @@ impl Server {
     /// # Errors
     /// What [`Appliance::start`] says.
     pub async fn try_start(options: ServerOptions) -> anyhow::Result<Self> {
+        crate::trace::begin();
         let folder = tempfile::tempdir()?;
         let (fresh, url) = match options.url {
             Some(url) => (None, url),

@@ -143,7 +143,7 @@ async fn silence_and_long_sessions_end() {
 async fn a_session_that_hangs_in_the_database_can_be_cut_and_frees_its_place() {
     let server = server(|config| row(config, Speaks::Smtp).listener_sessions = 1).await;
     let mut connection = server.mail().store().begin().await.expect("a transaction");
-    sqlx::query("lock table mail_state").execute(&mut *connection).await.expect("locked");
+    sqlx::query("select 1 from mail_state for update").execute(&mut *connection).await.expect("locked");
     let mut stuck = server.smtp(Speaks::Smtp).await;
     stuck.expect("MAIL FROM:<>", "250").await;
     stuck.expect("RCPT TO:<bob@example.org>", "250").await;
@@ -203,7 +203,7 @@ async fn a_stop_lets_a_message_finish_and_says_goodbye() {
     assert!(imap.login("eve@example.org", "right horse").await.is_ok());
     imap.ok("SELECT INBOX").await;
     let mut chunks = server.smtp(Speaks::Smtp).await;
-    chunks.stream.send("MAIL FROM:<>\r\nRCPT TO:<bob@example.org>\r\nBDAT 9\r\nSubject: \r\n").await;
+    chunks.stream.send("MAIL FROM:<>\r\nRCPT TO:<bob@example.org>\r\nBDAT 11\r\nSubject: \r\n").await;
     for _ in 0..3 {
         chunks.reply().await;
     }

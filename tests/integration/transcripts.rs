@@ -1,8 +1,8 @@
 //! The conversations of `tests/transcripts/smtp`, spoken to the whole server.
 //!
 //! Left out are those that need an application which answers by script (`A:`), a clock that is moved or a signal that
-//! is given (`T:`), a TLS session that is only claimed (`secured`, `tls_available`, `X: tls`), or a limit that is not
-//! configurable; what they show is shown by other tests here, or by the bare machine alone.
+//! is given (`T:`), a TLS session that is only claimed (`secured`, `tls_available`, `X: tls`) or certificates that are not
+//! there, or a limit that is not configurable; what they show is shown by other tests here, or by the bare machine alone.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,8 +24,8 @@ enum Step {
 }
 
 /// What makes a transcript fit for the bare machine alone.
-const SCRIPTED: [&str; 12] = [
-    "A:", "T:", "X: tls", "O: secured", "O: tls_available", "O: require_ehlo", "O: refused", "O: auth", "O: limit recipient_domains",
+const SCRIPTED: [&str; 15] = [
+    "A:", "T:", "X: tls", "C: STARTTLS", "C: starttls", "S: 214 2.0.0 EHLO HELO STARTTLS", "O: secured", "O: tls_available", "O: require_ehlo", "O: refused", "O: auth", "O: limit recipient_domains",
     "O: limit text_line", "O: limit swallow", "O: limit session",
 ];
 
@@ -94,10 +94,11 @@ fn configure(config: &mut Config, options: &[String]) {
     // The bare machine of the transcripts has neither TLS nor logins.
     row.tls = Some(TlsMode::None);
     row.options.auth = Some(false);
-    let mut peer: posthorn_config::Peer = toml::from_str("network = '127.0.0.0/8'").expect("a row");
-    peer.options.xclient = Some(with.iter().any(|word| word == "XCLIENT"));
-    peer.options.xforward = Some(with.iter().any(|word| word == "XFORWARD"));
-    row.peer = vec![peer];
+    row.peer = crate::rows::peers(&["network = '127.0.0.0/8'", "network = '::/0'"]);
+    for peer in &mut row.peer {
+        peer.options.xclient = Some(with.iter().any(|word| word == "XCLIENT"));
+        peer.options.xforward = Some(with.iter().any(|word| word == "XFORWARD"));
+    }
     if !without.is_empty() {
         let offered = |extension: &SmtpExtension| !without.contains(&extension.keyword().to_owned());
         row.options.smtp_extensions = Some(SmtpExtension::ALL.into_iter().filter(offered).collect());

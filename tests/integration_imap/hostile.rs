@@ -96,6 +96,7 @@ async fn commands_without_end() {
     let mut client = rig.inbox().await;
     refused(&client.ask("SELECT {900000000}").await, "BAD [TOOBIG]");
     refused(&client.ask(&format!("SELECT \"{}\"", "x".repeat(2000))).await, "NO");
+    client.ok("SELECT INBOX").await;
     let set = (1..=9000).map(|n| (n * 2).to_string()).collect::<Vec<_>>().join(",");
     client.ok(&format!("UID FETCH {set} UID")).await;
     refused(&client.ask(&format!("SEARCH {}ALL", "NOT ".repeat(2000))).await, "BAD");

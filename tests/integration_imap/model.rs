@@ -46,7 +46,8 @@ impl Belief {
                 ["*", "VANISHED", rest @ ..] => {
                     let earlier = rest.len() == 2;
                     for uid in numbers(rest.last().expect("a set")) {
-                        let at = self.uids.iter().position(|known| *known == uid);
+                        let exact = self.uids.iter().position(|known| *known == uid);
+                        let at = if earlier { exact } else { self.place(uid) };
                         assert!(earlier || at.is_some(), "{who}: {line} although it is not known: {:?}", self.uids);
                         if let Some(at) = at {
                             self.uids.remove(at);
@@ -58,6 +59,13 @@ impl Belief {
                 _ => {}
             }
         }
+    }
+
+    /// Where this UID is, or may be: one of those that it was not told of lies there.
+    fn place(&self, uid: u32) -> Option<usize> {
+        let from = self.uids.iter().rposition(|known| *known != 0 && *known < uid).map_or(0, |at| at + 1);
+        let exact = self.uids.iter().position(|known| *known == uid);
+        exact.or_else(|| self.uids.get(from).is_some_and(|known| *known == 0).then_some(from))
     }
 
     fn fetched(&mut self, sequence: usize, line: &str, who: &str) {
@@ -169,7 +177,9 @@ impl Player {
         let status = self.say("STATUS INBOX (UIDVALIDITY HIGHESTMODSEQ)").await;
         let (validity, modseq) = (number(&status, "UIDVALIDITY"), number(&status, "HIGHESTMODSEQ"));
         self.settle().await;
-        self.earlier = Some((validity, modseq, self.belief.clone()));
+        let mut belief = self.belief.clone();
+        belief.uids.retain(|uid| *uid != 0);
+        self.earlier = Some((validity, modseq, belief));
     }
 }
 
