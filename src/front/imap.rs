@@ -6,6 +6,7 @@ mod login;
 mod mailboxes;
 mod messages;
 mod quota;
+mod reading;
 mod search;
 mod sections;
 mod select;
@@ -21,12 +22,11 @@ use posthorn_imap::{Command, Completion, Event, Limits, Options, ResponseCode, S
 use posthorn_mail::Mail;
 use posthorn_mail::authenticate::{Dialogue, Login};
 use posthorn_mail::live::LiveAccount;
-use posthorn_model::ModSeq;
 use posthorn_net::{Connection, Ended, Next, Overload, Service};
-use tokio::sync::watch;
 
 use self::append::Appending;
 use self::login::Seats;
+use self::reading::Ahead;
 use self::selected::Selected;
 use crate::{Settings, overload};
 
@@ -48,13 +48,14 @@ struct Session {
     dialogue: Option<Dialogue>,
     user: Option<Box<User>>,
     appending: Option<Box<Appending>>,
+    /// What was read ahead, until another command than FETCH comes.
+    ahead: Option<Box<Ahead>>,
 }
 
 /// Somebody who logged in, and the mailbox they selected.
 struct User {
     login: Login,
     account: Arc<LiveAccount>,
-    changed: watch::Receiver<ModSeq>,
     selected: Option<Selected>,
     _seat: login::Seat,
 }
@@ -114,14 +115,15 @@ impl Session {
     fn new(Imap { mail, settings, seats }: Imap, connection: Connection) -> Self {
         let options = Arc::new(options(&connection, &settings));
         let server = Server::new(options, std::time::Instant::now());
-        Self { mail, settings, seats, connection, server, dialogue: None, user: None, appending: None }
+        Self { mail, settings, seats, connection, server, dialogue: None, user: None, appending: None, ahead: None }
     }
 
     async fn run(mut self) {
         loop {
-            let next = match &mut self.user {
-                Some(user) if self.server.is_idling() => {
-                    self.connection.next(&mut self.server, user.changed.changed().map(|_| ())).await
+            let idling = self.server.is_idling();
+            let next = match self.user.as_mut().and_then(|user| user.selected.as_mut()) {
+                Some(selected) if idling => {
+                    self.connection.next(&mut self.server, selected.changed.changed().map(|_| ())).await
                 }
                 _ => self.connection.next(&mut self.server, std::future::pending::<()>()).await,
             };
@@ -139,8 +141,8 @@ impl Session {
 
     /// Something changed while the client idles.
     async fn news(&mut self) -> Result<(), Ended> {
-        if let Some(user) = &mut self.user {
-            user.changed.mark_unchanged();
+        if let Some(selected) = self.user.as_mut().and_then(|user| user.selected.as_mut()) {
+            selected.changed.mark_unchanged();
         }
         self.announce(None);
         Ok(())
@@ -182,6 +184,7 @@ impl Session {
                 Ok(None)
             }
             Event::Idle { .. } => {
+                self.ahead = None;
                 self.server.start_idle();
                 self.catch_up().await.map(|()| None)
             }
@@ -209,8 +212,19 @@ impl Session {
     }
 
     async fn execute(&mut self, tag: &[u8], command: Command) -> Answer {
+        if !matches!(command, Command::Fetch(_)) {
+            self.ahead = None;
+        }
         if let Command::Login { user, password } = command {
             return self.login(user, &password).await;
+        }
+        if self.server.take_condstore_news()
+            && !matches!(command, Command::Select(_))
+            && let Ok((_, selected)) = self.selected()
+        {
+            // RFC 7162 §3.1: from where the client counts.
+            let highest = selected.mailbox.heads().1;
+            self.server.out().ok(Some(&ResponseCode::HighestModSeq(highest)), "Highest");
         }
         match command {
             Command::Noop | Command::Check => {

@@ -344,7 +344,7 @@ impl Mail {
     pub(crate) async fn publish(&self, mut transaction: Transaction) -> Result<()> {
         changes::tell_directory(&mut transaction).await?;
         transaction.commit().await.map_err(posthorn_store::Error::from)?;
-        self.directory_changed();
+        self.directory_changed().await;
         Ok(())
     }
 }

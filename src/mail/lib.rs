@@ -144,6 +144,12 @@ impl Mail {
         self.shared.clock.now()
     }
 
+    /// Memory for messages beyond what a session may hold by itself; shared by all sessions.
+    #[must_use]
+    pub fn reserve(&self) -> Reservation {
+        self.shared.budget.reserve()
+    }
+
     /// The mailboxes that sessions look at.
     #[must_use]
     pub fn live(&self) -> &Live {

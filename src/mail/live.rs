@@ -74,6 +74,16 @@ impl Live {
         });
     }
 
+    /// Limits may have changed: the accounts in memory read theirs anew.
+    pub(crate) async fn reread(&self) {
+        let accounts: Vec<_> = self.accounts.lock().values().map(|held| Arc::clone(&held.account)).collect();
+        for account in accounts {
+            if let Err(error) = account.reread().await {
+                tracing::warn!(account.id = %account.id(), %error, "limits could not be read anew");
+            }
+        }
+    }
+
     /// Forgets an account that was removed; its sessions are told.
     pub fn forget(&self, id: AccountId) {
         let held = self.accounts.lock().remove(&id);

@@ -31,7 +31,7 @@ pub(crate) async fn hear(mail: &Mail) {
                         mail.shared.live.touch(account, modseq).await;
                     }
                 }
-                Ok(Ok(News::Directory)) => mail.directory_changed(),
+                Ok(Ok(News::Directory)) => mail.directory_changed().await,
                 Ok(Ok(News::Lost)) | Err(_) => {
                     mail.shared.routes.clear();
                     for account in mail.shared.live.ids() {
@@ -72,8 +72,9 @@ async fn tidy(mail: &Mail, cut: bool) -> crate::Result<()> {
 
 impl Mail {
     /// Forgets what it remembers of domains, accounts and logins.
-    pub(crate) fn directory_changed(&self) {
+    pub(crate) async fn directory_changed(&self) {
         self.shared.routes.clear();
         self.shared.logins.clear();
+        self.shared.live.reread().await;
     }
 }

@@ -260,7 +260,7 @@ impl Search<'_> {
             _ => None,
         };
         let state = states::read(self.connection, account).await?;
-        let has_quota = state.is_some_and(|state| state.quota_bytes.is_some() || state.quota_messages.is_some());
+        let has_quota = state.is_some_and(|state| state.has_quota());
         let mailbox = folder.unwrap_or(inbox.id);
         if !self.found.iter().any(|known| known.account == account) {
             self.found.push(Destination { account, mailbox, inbox: inbox.id, has_quota });

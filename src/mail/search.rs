@@ -142,12 +142,12 @@ impl Mail {
         let sent = query.any(&|q| matches!(q, Query::SentBefore(_) | Query::SentSince(_)));
         for m in batch {
             let (Some(message), Some(octets)) = (messages.get(&m.message), octets.get(&m.message)) else { continue };
-            let header_size = usize::try_from(message.header_size).unwrap_or(usize::MAX).min(octets.len());
+            let header = octets.header();
             let known = Known {
                 saved: saved.get(&m.uid).map(DateTime::date_naive),
-                sent: if sent { day_sent(&octets[..header_size]) } else { None },
-                header: Some(&octets[..header_size]),
-                raw: whole.then_some(octets.as_ref()),
+                sent: if sent { day_sent(&header) } else { None },
+                header: Some(&header),
+                raw: whole.then_some(octets.whole.as_ref()),
                 structure: if whole { Some(structure(message)?) } else { None },
             };
             if query.decide(m, Some(&known)).unwrap_or(false) {

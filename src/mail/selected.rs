@@ -16,11 +16,36 @@ use posthorn_store::{mailboxes, states};
 use crate::live::{LiveAccount, LiveMailbox};
 use crate::{Error, Mail, Result};
 
+/// The octets of a message, shared.
+#[derive(Clone, Debug, Default)]
+pub struct Octets {
+    /// How many of them are the header block with its empty line.
+    pub header_size: usize,
+    /// Header and text.
+    pub whole: Bytes,
+}
+
+impl Octets {
+    /// The header block with its empty line.
+    #[must_use]
+    pub fn header(&self) -> Bytes {
+        self.whole.slice(..self.header_size.min(self.whole.len()))
+    }
+
+    /// Everything after it.
+    #[must_use]
+    pub fn text(&self) -> Bytes {
+        self.whole.slice(self.header_size.min(self.whole.len())..)
+    }
+}
+
 /// What a change of flags did.
 #[derive(Clone, Debug, Default)]
 pub struct Flagged {
     /// The messages whose flags are now different.
     pub changed: Vec<Membership>,
+    /// When each of those had changed before, in the same order.
+    pub before: Vec<ModSeq>,
     /// UIDs that had changed since `unchanged_since`, and were left alone.
     pub modified: NumberSet,
 }
@@ -111,6 +136,7 @@ impl Mail {
             let has = |flags: Flags, flag| i64::from(flags.contains(flag));
             delta.unseen += has(message.flags, Flags::SEEN) - has(flags, Flags::SEEN);
             delta.deleted += has(flags, Flags::DELETED) - has(message.flags, Flags::DELETED);
+            flagged.before.push(message.modseq);
             message.flags = flags;
             message.modseq = state.modseq;
             flagged.changed.push(message);
@@ -235,22 +261,26 @@ impl Mail {
         Ok(messages::read(&mut connection, ids).await?.into_iter().map(|message| (message.id, message)).collect())
     }
 
-    /// Header blocks of messages.
+    /// Header blocks of messages; their texts stay closed, and stay empty here.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn headers(&self, ids: &[i64]) -> Result<HashMap<MessageId, Bytes>> {
+    pub async fn headers(&self, ids: &[i64]) -> Result<HashMap<MessageId, Octets>> {
         let mut connection = self.store.acquire().await?;
-        Ok(messages::headers(&mut connection, ids).await?.into_iter().map(|(id, octets)| (id, octets.into())).collect())
+        let headers = messages::headers(&mut connection, ids).await?;
+        let shared = |header: Vec<u8>| Octets { header_size: header.len(), whole: header.into() };
+        Ok(headers.into_iter().map(|(id, header)| (id, shared(header))).collect())
     }
 
     /// Whole messages. The caller bounds how many octets that may be.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn bodies(&self, ids: &[i64]) -> Result<HashMap<MessageId, Bytes>> {
+    pub async fn bodies(&self, ids: &[i64]) -> Result<HashMap<MessageId, Octets>> {
         let mut connection = self.store.acquire().await?;
-        Ok(messages::bodies(&mut connection, ids).await?.into_iter().map(|(id, octets)| (id, octets.into())).collect())
+        let bodies = messages::bodies(&mut connection, ids).await?;
+        let shared = |octets: messages::Octets| Octets { header_size: octets.header_size, whole: octets.whole.into() };
+        Ok(bodies.into_iter().map(|(id, octets)| (id, shared(octets))).collect())
     }
 
     /// One part of a large message: header and first text, then a megabyte of text each; `None` behind the last.

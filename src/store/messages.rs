@@ -79,31 +79,40 @@ pub async fn headers(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<(
         .collect()
 }
 
-/// Whole messages (header and text), in no particular order.
+/// The octets of a message.
+#[derive(Clone, Debug, Default)]
+pub struct Octets {
+    /// How many of them are the header block with its empty line.
+    pub header_size: usize,
+    /// Header and text.
+    pub whole: Vec<u8>,
+}
+
+/// Whole messages, in no particular order.
 ///
 /// # Errors
 /// What the database said, or damage.
-pub async fn bodies(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<(MessageId, Vec<u8>)>> {
+pub async fn bodies(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<(MessageId, Octets)>> {
     let rows = sqlx::query!(
         "select message_id, part, header, text from body where message_id = any($1) order by message_id, part",
         ids
     )
     .fetch_all(connection)
     .await?;
-    let mut whole: Vec<(MessageId, Vec<u8>)> = Vec::with_capacity(ids.len());
+    let mut messages: Vec<(MessageId, Octets)> = Vec::with_capacity(ids.len());
     for row in rows {
         let id = MessageId(row.message_id);
         if row.part == 0 {
-            let mut octets = Vec::with_capacity(row.text.len() * 2 + 2048);
-            blob::unpack(row.header.as_deref().unwrap_or_default(), &mut octets)?;
-            whole.push((id, octets));
+            let mut whole = Vec::with_capacity(row.text.len() * 2 + 2048);
+            blob::unpack(row.header.as_deref().unwrap_or_default(), &mut whole)?;
+            messages.push((id, Octets { header_size: whole.len(), whole }));
         }
-        match whole.last_mut() {
-            Some((last, octets)) if *last == id => blob::unpack(&row.text, octets)?,
+        match messages.last_mut() {
+            Some((last, octets)) if *last == id => blob::unpack(&row.text, &mut octets.whole)?,
             _ => return Err(Error::Damaged("body without its first part")),
         }
     }
-    Ok(whole)
+    Ok(messages)
 }
 
 /// One part of a message's text (parts are [`crate::writer::PART_SIZE`] octets of text each), or `None` behind the

@@ -23,6 +23,12 @@ pub struct State {
 }
 
 impl State {
+    /// Whether anything is limited.
+    #[must_use]
+    pub fn has_quota(&self) -> bool {
+        self.quota_bytes.is_some() || self.quota_messages.is_some()
+    }
+
     /// Whether so many octets and messages more would fit.
     #[must_use]
     pub fn has_room(&self, bytes: i64, messages: i64) -> bool {

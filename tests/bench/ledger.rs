@@ -6,6 +6,8 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::report::{Report, Row};
+
 /// `/proc` counts in hundredths of a second, whatever the kernel was built with (`proc(5)`, `USER_HZ`).
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -70,6 +72,26 @@ pub(crate) fn memory(roots: &[u32]) -> u64 {
     family(&processes(), roots).iter().filter_map(|pid| pss(*pid)).sum()
 }
 
+/// How many processes there are, and their memory.
+pub(crate) fn inventory(roots: &[u32]) -> Report {
+    let roots: HashSet<u32> = roots.iter().copied().collect();
+    let all = processes();
+    let family = family(&all, &roots.iter().copied().collect::<Vec<_>>());
+    let sum = |pids: &HashSet<u32>| pids.iter().filter_map(|pid| pss(*pid)).sum::<u64>();
+    let row = Row::default().with("processes", family.len()).measure("PSS MiB", mebibytes(sum(&family)), 1).measure(
+        "of it the roots",
+        mebibytes(sum(&roots)),
+        1,
+    );
+    Report::of("memory", row)
+}
+
+fn mebibytes(kibibytes: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "kibibytes of a machine's memory fit")]
+    let kibibytes = kibibytes as f64;
+    kibibytes / 1024.0
+}
+
 fn pss(pid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
@@ -126,9 +148,7 @@ impl Ledger {
         drop(stop);
         let _panicked = watcher.join();
         let peak = peak.load(Ordering::Relaxed).max(memory(&roots));
-        #[expect(clippy::cast_precision_loss, reason = "kibibytes of a machine's memory fit")]
-        let peak_pss = peak as f64 / 1024.0;
-        Cost { server_cpu, own_cpu, peak_pss }
+        Cost { server_cpu, own_cpu, peak_pss: mebibytes(peak) }
     }
 }
 

@@ -54,6 +54,8 @@ enum Workload {
     Login(login::Options),
     /// Many connections in IDLE: the memory of each, and the time until all are told of a message.
     Idle(idle::Options),
+    /// The memory of the server's processes now.
+    Memory(target::Target),
 }
 
 // One thread: the driver takes little from the server that shares the machine, and its own use is exactly known.
@@ -74,6 +76,7 @@ async fn main() -> anyhow::Result<()> {
             Workload::Bulk(options) => reading::bulk(options).await,
             Workload::Login(options) => login::run(options).await,
             Workload::Idle(options) => idle::run(options).await,
+            Workload::Memory(target) => Ok(ledger::inventory(&target.roots())),
         }
     };
     tokio::task::LocalSet::new().run_until(work).await?.print(json)

@@ -204,11 +204,19 @@ impl Server {
         let found = mailboxes::find(&mut connection, account, mailbox).await.expect("the store works");
         let Some(mailbox) = found else { return Vec::new() };
         let members = memberships::from(&mut connection, account, mailbox.id, 1).await.expect("the store works");
-        let ids: Vec<i64> = members.iter().map(|member| member.message.0).collect();
-        let mut bodies = messages::bodies(&mut connection, &ids).await.expect("the store works");
-        ids.iter()
-            .map(|id| bodies.iter_mut().find(|(known, _)| known.0 == *id).expect("a body").1.clone())
-            .collect()
+        let mut whole = Vec::with_capacity(members.len());
+        for member in members {
+            let mut octets = Vec::new();
+            for part in 0.. {
+                let read = messages::part(&mut connection, member.message, part).await.expect("the store works");
+                match read {
+                    Some(more) => octets.extend(more),
+                    None => break,
+                }
+            }
+            whole.push(octets);
+        }
+        whole
     }
 
     /// What `posthorn check` finds.

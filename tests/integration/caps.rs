@@ -81,7 +81,8 @@ async fn at_a_block() {
 #[tokio::test]
 async fn at_a_client() {
     let server =
-        server(|config| row(config, Speaks::Smtp).peer = peers(&["network = '127.0.0.2'\nsessions_per_address = 2"])).await;
+        server(|config| row(config, Speaks::Smtp).peer = peers(&["network = '127.0.0.2'\nsessions_per_address = 2"]))
+            .await;
     let _outside = greeted_from(&server, 3, server.port(Speaks::Smtp)).await;
     two_and_no_more(&server, [2, 2, 2], server.port(Speaks::Smtp), Overload::Address).await;
 }
@@ -111,32 +112,56 @@ async fn in_each_protocols_words() {
 }
 
 #[tokio::test]
-async fn silence_and_long_sessions_end() {
+async fn silence_ends() {
     let server = server(|config| {
-        row(config, Speaks::Smtp).options.idle_time = Some(Span::from_millis(300));
-        row(config, Speaks::Lmtp).options.total_time = Some(Span::from_millis(700));
-        row(config, Speaks::Imap).options.idle_time = Some(Span::from_millis(300));
+        for speaks in [Speaks::Smtp, Speaks::Imap] {
+            row(config, speaks).options.idle_time = Some(Span::from_millis(300));
+        }
+        row(config, Speaks::Imap).options.require_tls = Some(false);
     })
     .await;
+    server.account("eve@example.org", "right horse").await;
     let mut idle = server.smtp(Speaks::Smtp).await;
     let reply = idle.reply().await;
     assert!(reply.starts_with("421 4.4.2"), "{reply}");
     assert_eq!(idle.reply().await, "");
+    // Before the login there is a limit of its own.
+    let mut imap = server.imap_plain().await;
+    assert!(imap.login("eve@example.org", "right horse").await.is_ok());
+    let line = String::from_utf8(imap.line().await.expect("a line")).expect("text");
+    assert!(line.starts_with("* BYE "), "{line}");
+}
+
+#[tokio::test]
+async fn a_session_has_an_end_however_busy() {
+    let server = server(|config| {
+        for speaks in [Speaks::Lmtp, Speaks::Imap] {
+            row(config, speaks).options.total_time = Some(Span::from_millis(700));
+        }
+    })
+    .await;
     let mut busy = server.smtp(Speaks::Lmtp).await;
     let began = Instant::now();
     let mut last = String::new();
-    while began.elapsed() < Duration::from_secs(10) {
-        last = busy.ask("NOOP").await;
-        if !last.starts_with("250") {
+    while began.elapsed() < Duration::from_secs(5) {
+        last = busy.ask("MAIL FROM:<>").await;
+        if !last.starts_with("250") && !last.starts_with("503") {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(40)).await;
     }
     assert!(last.starts_with("421 4."), "{last}");
-    assert!(began.elapsed() < Duration::from_secs(5));
     let mut imap = server.imap_plain().await;
-    let line = String::from_utf8(imap.line().await.expect("a line")).expect("text");
-    assert!(line.starts_with("* BYE "), "{line}");
+    let began = Instant::now();
+    let bye = loop {
+        let answer = imap.ask("NOOP").await;
+        if !answer.is_ok() {
+            break answer;
+        }
+        assert!(began.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    };
+    assert!(bye.find("* BYE ").is_some(), "{bye:?}");
 }
 
 #[tokio::test]
@@ -162,7 +187,7 @@ async fn a_session_that_hangs_in_the_database_can_be_cut_and_frees_its_place() {
     assert!(listeners.cut(found.id));
     assert_eq!(stuck.reply().await, "");
     server.smtp(Speaks::Smtp).await;
-    connection.rollback().await.expect("unlocked");
+    drop(connection);
 }
 
 #[tokio::test]
@@ -242,4 +267,18 @@ async fn a_stop_does_not_wait_for_ever() {
     let began = Instant::now();
     server.stop().await;
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn above_the_memory_mark_new_sessions_are_put_off() {
+    let server = server(|config| config.limits.memory = Some(posthorn_config::Size::bytes(4096))).await;
+    let began = Instant::now();
+    loop {
+        let reply = client_from(&server, 2, server.port(Speaks::Smtp)).await.reply().await;
+        if reply.starts_with("421 4.3.") {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{reply}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

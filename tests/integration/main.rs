@@ -2,7 +2,10 @@
 
 mod bodies;
 mod caps;
+mod commands;
+mod crash;
 mod guessing;
+mod passwords;
 mod peers;
 mod port25;
 mod proxy;

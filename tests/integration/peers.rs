@@ -178,6 +178,14 @@ async fn a_restated_client_is_nobody_until_vouched_for() {
 }
 
 #[tokio::test]
+async fn nobody_speaks_for_the_denied() {
+    let server = server(&["network = '127.0.0.2'\nxclient = true", "network = '192.0.2.66'\ndeny = true"]).await;
+    let mut client = greeted_from(&server, 2, server.port(Speaks::Smtp)).await;
+    client.expect("XCLIENT ADDR=192.0.2.66", "521 5.7.1").await;
+    assert_eq!(client.reply().await, "");
+}
+
+#[tokio::test]
 async fn xforward_is_for_the_trace_of_listed_peers_alone() {
     let trace = Trace::listen();
     let server = server(&["network = '127.0.0.2'\nxforward = true"]).await;

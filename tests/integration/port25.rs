@@ -101,7 +101,7 @@ async fn a_disabled_account_and_a_disabled_domain_receive_nothing() {
     let change = posthorn_mail::directory::AccountChange { enabled: Some(false), ..Default::default() };
     server.mail().set_account(&bob, change).await.expect("the store works").expect("changed");
     client.expect("MAIL FROM:<a@example.net>", "250").await;
-    client.expect("RCPT TO:<bob@example.org>", "550 5.1.1 ").await;
+    client.expect("RCPT TO:<bob@example.org>", "551 5.7.1 ").await;
     server.mail().set_domain(bob.domain(), None, Some(false)).await.expect("the store works").expect("changed");
     client.expect("RCPT TO:<bob@example.org>", "550 5.7.1 ").await;
 }
@@ -114,7 +114,8 @@ async fn the_received_field_says_who_and_how() {
     let mut client = server.smtp(Speaks::Smtp).await.starttls().await;
     assert!(client.deliver("a@example.net", &["bob@example.org"], MESSAGE).await.starts_with("250 "));
     let stored = server.messages("bob@example.org", "INBOX").await;
-    let text: Vec<_> = stored.iter().map(|one| String::from_utf8_lossy(one).replace("\r\n", "").replace('\t', " ")).collect();
+    let text: Vec<_> =
+        stored.iter().map(|one| String::from_utf8_lossy(one).replace("\r\n", "").replace('\t', " ")).collect();
     assert!(text[0].contains("Received: from client.example.net ([127.0.0.1])"), "{}", text[0]);
     assert!(text[0].contains(" with ESMTP id "), "{}", text[0]);
     assert!(text[1].contains(" with ESMTPS ") && text[1].contains("TLSv1.3"), "{}", text[1]);
@@ -129,4 +130,14 @@ async fn a_looping_message_is_refused() {
     assert!(client.deliver("a@example.net", &["bob@example.org"], &hops(3)).await.starts_with("250 "));
     let reply = client.deliver("a@example.net", &["bob@example.org"], &hops(4)).await;
     assert!(reply.starts_with("554 5.4.6 "), "{reply}");
+}
+
+#[tokio::test]
+async fn helo_can_be_refused() {
+    let server = Server::start(ServerOptions::new().with(|config| config.smtp.require_ehlo = true)).await;
+    let mut client = server.greeted(Speaks::Smtp).await;
+    client.expect("HELO client.example.net", "550 5.5.1").await;
+    client.expect("MAIL FROM:<>", "503 5.5.1").await;
+    client.expect("EHLO client.example.net", "250").await;
+    client.expect("MAIL FROM:<>", "250").await;
 }

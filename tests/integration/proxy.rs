@@ -51,7 +51,9 @@ async fn both_versions_are_told_apart_by_themselves() {
         assert!(client.deliver("", &["bob@example.org"], "Subject: x\r\n\r\n").await.starts_with("250"));
     }
     let stored = server.messages("bob@example.org", "INBOX").await;
-    for (octets, shown) in stored.iter().zip(["10.1.2.3", "10.1.2.3", "IPv6:2001:db8::9", "127.0.0.2", "10.1.2.3", "127.0.0.2"]) {
+    for (octets, shown) in
+        stored.iter().zip(["10.1.2.3", "10.1.2.3", "IPv6:2001:db8::9", "127.0.0.2", "10.1.2.3", "127.0.0.2"])
+    {
         let text = String::from_utf8_lossy(octets).into_owned();
         assert!(text.contains(&format!("([{shown}])")), "{shown}: {text}");
     }
@@ -79,7 +81,9 @@ async fn tls_comes_behind_the_header() {
 async fn without_a_header_the_door_closes_in_silence() {
     let server = server().await;
     let port = server.port(Speaks::Smtp);
-    for wrong in [&b"EHLO client.example.net\r\n"[..], b"PROXY TCP4 nonsense\r\n", b"\r\n\r\n\0\r\nQUIT\n\x31\x11\x00\x0c"] {
+    for wrong in
+        [&b"EHLO client.example.net\r\n"[..], b"PROXY TCP4 nonsense\r\n", b"\r\n\r\n\0\r\nQUIT\n\x31\x11\x00\x0c"]
+    {
         let mut client = client_from(&server, 2, port).await;
         client.stream.send(wrong).await;
         assert_eq!(client.reply().await, "", "{}", wrong.escape_ascii());
@@ -99,4 +103,38 @@ async fn a_header_from_anybody_else_changes_nothing() {
     let mut client = client_from(&server, 3, server.port(Speaks::Submissions)).await;
     client.stream.send("PROXY TCP4 10.1.2.3 127.0.0.1 4711 25\r\n").await;
     assert!(!client.reply().await.contains("220"));
+}
+
+#[tokio::test]
+async fn nine_spellings_are_one_client() {
+    const SPELLINGS: [&str; 9] = [
+        "fd82:7796:815b:af9d:230:48ff:fef2:aa4a",
+        "FD82:7796:815B:AF9D:230:48FF:FEF2:AA4A",
+        "fd82:7796:815b:af9d:0230:48ff:fef2:aa4a",
+        "Fd82:7796:815B:aF9d:0230:48Ff:fEf2:Aa4A",
+        "fd82:7796:815b:af9d:230:48ff:254.242.170.74",
+        "fd82:7796:815b:af9d:0230:48FF:254.242.170.74",
+        "fd82:7796:815b:af9d:230:48ff:fef2:aa4a/128",
+        "FD82:7796:815b:af9d:0230:48ff:fef2:aa4a/128",
+        "fd82:7796:815b:af9d:230:48ff:254.242.170.74/128",
+    ];
+    let options = ServerOptions::new().with(|config| {
+        config.listener.clear();
+        for (number, spelling) in SPELLINGS.into_iter().enumerate() {
+            let mut row = harness::server::listener(Speaks::Smtp);
+            row.name = format!("smtp{number}");
+            let block = format!("network = '{spelling}'\nmax_message_size = '{} KiB'", number + 1);
+            row.peer = peers(&["network = '127.0.0.2'\nproxy_protocol = true", &block]);
+            config.listener.push(row);
+        }
+    });
+    let server = Server::start(options).await;
+    for number in 0..SPELLINGS.len() {
+        let mut client = client_from(&server, 2, server.port_of(&format!("smtp{number}"))).await;
+        client.stream.send("PROXY TCP6 fd82:7796:815b:af9d:230:48ff:fef2:aa4a ::1 4711 25\r\n").await;
+        client.reply().await;
+        let size = format!("SIZE {}", (number + 1) << 10);
+        let offered = client.hello("EHLO").await;
+        assert!(offered.contains(&size), "{}: {offered:?}", SPELLINGS[number]);
+    }
 }

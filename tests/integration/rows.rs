@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use harness::smtp_client::SmtpClient;
 use harness::server::Server;
+use harness::smtp_client::SmtpClient;
 use harness::stream::Stream;
 use posthorn_config::Peer;
 use tokio::net::TcpSocket;

@@ -76,7 +76,8 @@ async fn senders_must_be_ones_own() {
         client.expect(&format!("MAIL FROM:<{sender}>"), "250 2.1.0").await;
         client.expect("RSET", "250").await;
     }
-    for sender in ["eve@example.org", "other@example.org", "bob@example.net", "x+bob@example.org", "sales@example.net"] {
+    for sender in ["eve@example.org", "other@example.org", "bob@example.net", "x+bob@example.org", "sales@example.net"]
+    {
         client.expect(&format!("MAIL FROM:<{sender}>"), "553 5.7.1").await;
     }
     // What is taken away counts at once.

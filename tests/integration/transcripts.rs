@@ -25,8 +25,21 @@ enum Step {
 
 /// What makes a transcript fit for the bare machine alone.
 const SCRIPTED: [&str; 15] = [
-    "A:", "T:", "X: tls", "C: STARTTLS", "C: starttls", "S: 214 2.0.0 EHLO HELO STARTTLS", "O: secured", "O: tls_available", "O: require_ehlo", "O: refused", "O: auth", "O: limit recipient_domains",
-    "O: limit text_line", "O: limit swallow", "O: limit session",
+    "A:",
+    "T:",
+    "X: tls",
+    "C: STARTTLS",
+    "C: starttls",
+    "S: 214 2.0.0 EHLO HELO STARTTLS",
+    "O: secured",
+    "O: tls_available",
+    "O: require_ehlo",
+    "O: refused",
+    "O: auth",
+    "O: limit recipient_domains",
+    "O: limit text_line",
+    "O: limit swallow",
+    "O: limit session",
 ];
 
 #[tokio::test]
@@ -110,7 +123,9 @@ async fn welcome(server: &Server, transcript: &Transcript) {
     for step in &transcript.steps {
         let Step::Send(octets) = step else { continue };
         for line in String::from_utf8_lossy(octets).lines() {
-            let Some((_, rest)) = line.split_once("RCPT TO:<").or_else(|| line.split_once("rcpt to:<")) else { continue };
+            let Some((_, rest)) = line.split_once("RCPT TO:<").or_else(|| line.split_once("rcpt to:<")) else {
+                continue;
+            };
             let Some((path, _)) = rest.rsplit_once('>') else { continue };
             // A source route is not part of the address (RFC 5321 §C).
             let path = path.rsplit(':').next().unwrap_or_default();
@@ -233,8 +248,8 @@ fn unescape(text: &str) -> Vec<u8> {
 fn glob(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
-        Some((before, behind)) => {
-            text.strip_prefix(before).is_some_and(|rest| (0..=rest.len()).any(|at| rest.is_char_boundary(at) && glob(behind, &rest[at..])))
-        }
+        Some((before, behind)) => text
+            .strip_prefix(before)
+            .is_some_and(|rest| (0..=rest.len()).any(|at| rest.is_char_boundary(at) && glob(behind, &rest[at..]))),
     }
 }

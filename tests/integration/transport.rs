@@ -82,11 +82,37 @@ async fn an_exposed_internal_service_is_for_its_peers() {
         let row = row(config, Speaks::Lmtp);
         row.listen = vec![ListenAddress::parse("*:0").expect("an address").into()];
         row.exposed = true;
-        row.peer = peers(&["network = '127.0.0.2'"]);
+        row.peer = peers(&["network = '127.0.0.2'\nproxy_protocol = true", "network = '192.0.2.0/24'"]);
     });
     let server = Server::start(options).await;
     let port = server.port(Speaks::Lmtp);
-    crate::rows::greeted_from(&server, 2, port).await;
+    for (client, let_in) in [("192.0.2.1", true), ("198.51.100.1", false)] {
+        let mut session = crate::rows::client_from(&server, 2, port).await;
+        session.stream.send(format!("PROXY TCP4 {client} 127.0.0.1 4711 24\r\n")).await;
+        let greeting = session.reply().await;
+        assert!(greeting.starts_with(if let_in { "220 " } else { "554 5.7.1" }), "{client}: {greeting}");
+    }
+}
+
+#[tokio::test]
+async fn the_name_that_is_asked_for_chooses_the_certificate() {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let parameters = rcgen::CertificateParams::new(vec!["mail.example.com".to_owned()]).expect("parameters");
+    let certificate = parameters.self_signed(&key).expect("a certificate").pem();
+    let trusted = posthorn_net::client_config(certificate.as_bytes()).expect("usable");
+    let options = ServerOptions::new().with(move |config| {
+        let (chain, secret) = (config.server.data.join("second.pem"), config.server.data.join("second.key"));
+        std::fs::write(&chain, certificate).expect("written");
+        std::fs::write(&secret, key.serialize_pem()).expect("written");
+        let second = posthorn_config::Certificate { names: Vec::new(), certificate: chain, key: secret };
+        config.tls.certificates.push(second);
+    });
+    let server = Server::start(options).await;
+    let to = ("127.0.0.1", server.port(Speaks::Imaps));
+    assert!(posthorn_net::dial_tls(to, "mail.example.com", &trusted).await.is_ok());
+    assert!(posthorn_net::dial_tls(to, "localhost", &trusted).await.is_err());
+    assert!(posthorn_net::dial_tls(to, "localhost", server.tls()).await.is_ok());
+    assert!(posthorn_net::dial_tls(to, "mail.example.com", server.tls()).await.is_err());
 }
 
 #[tokio::test]
@@ -160,7 +186,8 @@ fn with_certificate(server: &Server, papers: &Papers) -> Arc<rustls::ClientConfi
         roots.add(der.expect("a certificate")).expect("usable");
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+    let builder =
+        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
     let builder = builder.with_root_certificates(roots);
     Arc::new(builder.with_client_auth_cert(vec![papers.certificate.clone()], papers.key.clone_key()).expect("usable"))
 }

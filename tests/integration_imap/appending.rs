@@ -73,14 +73,14 @@ async fn a_full_account_is_told_before_the_message_is_sent() {
     rig.quota(None, Some(1)).await;
     let mut client = rig.inbox().await;
     put(&mut client, "INBOX", message("only", "x")).await;
-    let tag = client.send(b"APPEND INBOX {10}").await;
+    let tag = client.send(b"APPEND INBOX {100000}").await;
     refused(&client.answer(&tag).await, "NO [OVERQUOTA]");
     refused(&client.append("INBOX", message("late", "x").as_bytes()).await, "NO [OVERQUOTA]");
     refused(&client.ask("COPY 1 Trash").await, "NO [OVERQUOTA]");
     let moved = client.ok("MOVE 1 Trash").await;
     assert!(moved.find("COPYUID").is_some(), "{moved:?}");
-    rig.quota(Some(100), Some(0)).await;
-    let tag = client.send(b"APPEND INBOX {1000}").await;
+    rig.quota(Some(90_000), Some(0)).await;
+    let tag = client.send(b"APPEND INBOX {100000}").await;
     refused(&client.answer(&tag).await, "NO [OVERQUOTA]");
     rig.sound().await;
 }

@@ -205,7 +205,7 @@ async fn extended_lists_select_and_tell_more() {
             "* LIST (\\HasNoChildren) \"/\" foo/baz",
         ]
     );
-    let recursive = client.ok("LIST (SUBSCRIBED RECURSIVEMATCH) \"\" %").await;
+    let recursive = client.ok("LIST (SUBSCRIBED RECURSIVEMATCH) \"\" (e% f%)").await;
     assert_eq!(
         recursive.lines(),
         [

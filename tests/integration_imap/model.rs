@@ -152,7 +152,7 @@ impl Player {
                 self.belief.hear(&answer.lines(), self.name);
             }
             3 if size > 0 => drop(self.say(&format!("STORE {} +FLAGS ({flag})", some(dice))).await),
-            4 if size > 0 => drop(self.say(&format!("STORE {} -FLAGS.SILENT ({flag})", some(dice))).await),
+            4 if size > 0 => self.take_silently(&some(dice), flag).await,
             5 if size > 0 => drop(self.say(&format!("UID STORE {} FLAGS ({flag})", some(dice))).await),
             6 if size > 0 => drop(self.say(&format!("COPY {} INBOX", some(dice))).await),
             7 if size > 0 => drop(self.say(&format!("MOVE {} Trash", some(dice))).await),
@@ -169,6 +169,17 @@ impl Player {
             11 if self.earlier.is_none() || dice.below(4) == 0 => self.remember().await,
             _ => drop(self.say("NOOP").await),
         }
+    }
+
+    /// The server says nothing of flags then, unless others changed them: the client works them out.
+    async fn take_silently(&mut self, set: &str, flag: &str) {
+        for sequence in numbers(set) {
+            let uid = self.belief.uids[sequence as usize - 1];
+            if let Some(flags) = self.belief.flags.get_mut(&uid) {
+                *flags = flags.split(' ').filter(|one| *one != flag).collect::<Vec<_>>().join(" ");
+            }
+        }
+        self.say(&format!("STORE {set} -FLAGS.SILENT ({flag})")).await;
     }
 
     async fn remember(&mut self) {

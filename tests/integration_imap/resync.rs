@@ -60,6 +60,25 @@ async fn condstore_shows_modseq_in_every_change_from_then_on() {
 }
 
 #[tokio::test]
+async fn whatever_enables_condstore_tells_where_it_stands() {
+    let rig = Rig::new().await;
+    for command in [
+        "STORE 1 (UNCHANGEDSINCE 1) +FLAGS (\\Seen)",
+        "SEARCH MODSEQ 1",
+        "STATUS INBOX (HIGHESTMODSEQ)",
+        "FETCH 1 (MODSEQ)",
+    ] {
+        let mut client = rig.holding(&[&message("one", "x")]).await;
+        let first = client.ok(command).await;
+        assert!(first.lines()[0].starts_with("* OK [HIGHESTMODSEQ "), "{command}: {first:?}");
+        silent(&client.ok(command).await, "* OK [");
+    }
+    let mut client = rig.inbox().await;
+    let again = client.ok("SELECT INBOX (CONDSTORE)").await;
+    assert_eq!(again.lines().iter().filter(|line| line.contains("HIGHESTMODSEQ")).count(), 1, "{again:?}");
+}
+
+#[tokio::test]
 async fn a_returning_client_hears_what_it_missed() {
     let rig = Rig::new().await;
     let mut client = filled(&rig, 6).await;

@@ -81,7 +81,7 @@ async fn every_key_finds_its_messages() {
         ("SENTBEFORE 2-Jan-2026", "1"),
         ("SENTON 2-Feb-2026", "2"),
         ("SENTSINCE 1-Jan-2026", "1 2"),
-        ("LARGER 300", "2 3"),
+        ("LARGER 200", "2 3"),
         ("SMALLER 10", ""),
         ("UID 2:*", "2 3"),
         ("UID 9", ""),

@@ -64,6 +64,17 @@ async fn numbers_hold_while_a_command_uses_them() {
 }
 
 #[tokio::test]
+async fn a_silent_store_does_not_hide_what_others_changed() {
+    let rig = Rig::new().await;
+    let mut client = rig.holding(&[&message("one", "x"), &message("two", "x")]).await;
+    let mut other = rig.inbox().await;
+    other.ok("STORE 1 +FLAGS.SILENT (\\Flagged)").await;
+    let stored = client.ok("STORE 1:2 +FLAGS.SILENT (\\Seen)").await;
+    assert_eq!(stored.lines(), ["* 1 FETCH (FLAGS (\\Flagged \\Seen))"]);
+    assert!(client.ok("NOOP").await.untagged.is_empty());
+}
+
+#[tokio::test]
 async fn expunges_are_told_to_uid_commands_and_numbers_follow() {
     let rig = Rig::new().await;
     let mut client = rig.holding(&[&message("one", "x"), &message("two", "x")]).await;

@@ -39,7 +39,7 @@ with rig.step("folders, names in other alphabets, special use"):
     assert set(folders) == set(rig.FOLDERS)
     for name, use in rig.FOLDERS.items():
         assert use is None or use.encode() in folders[name]
-    for use in (imapclient.SENT, imapclient.DRAFTS, imapclient.TRASH, imapclient.JUNK, imapclient.ARCHIVE):
+    for use in (b"\\Sent", b"\\Drafts", b"\\Trash", b"\\Junk", b"\\Archive"):
         assert client.find_special_folder(use) == use.decode().lstrip("\\")
     for name in ("Entwürfe & Söhne", "日本語/メール", "back\\slash \"quoted\""):
         client.create_folder(name)
@@ -118,7 +118,7 @@ with rig.step("QUOTA"):
         raise AssertionError("people do not set their quota")
 
 with rig.step("copy, move, expunge by UID"):
-    assert client.copy([uid["dots"], uid["utf8"]], "Archive")
+    client.copy([uid["dots"], uid["utf8"]], "Archive")
     client.move([uid["latin1"]], "Archive")
     assert client.folder_status("Archive", ["MESSAGES"])[b"MESSAGES"] == 3
     assert uid["latin1"] not in client.search()

@@ -101,6 +101,8 @@ with rig.step("copy, move, expunge"):
     assert imap.copy("1", "Nowhere")[0] == "NO"
     assert b"TRYCREATE" in imap.copy("1", "Nowhere")[1][0]
     imap.ok("store", "1:2", "+FLAGS", "(\\Deleted)")
+    # imaplib keeps what it was told of the MOVE.
+    imap.untagged_responses.clear()
     assert imap.ok("expunge") in ([b"1", b"1"], [b"2", b"1"])
     left = imap.uids()
     imap.ok("store", "1", "+FLAGS", "(\\Deleted)")

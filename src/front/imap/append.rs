@@ -63,7 +63,7 @@ impl Session {
         let (octets, messages) = self.appending.as_ref().map_or((0, 0), |one| (one.octets, one.done.len()));
         let octets = i64::try_from(octets.saturating_add(size)).unwrap_or(i64::MAX);
         let messages = i64::try_from(messages + 1).unwrap_or(i64::MAX);
-        if !self.mail.state(account).await?.has_room(octets, messages) {
+        if self.user()?.account.has_quota() && !self.mail.state(account).await?.has_room(octets, messages) {
             return Err(Stop::Answer(over_quota()));
         }
         match self.mail.flags(account, flags).await? {

@@ -1,47 +1,18 @@
 //! FETCH and UID FETCH: messages in batches, each read no deeper than what was asked for.
 
-use std::collections::HashMap;
+use chrono::DateTime;
+use posthorn_imap::{Completion, Fetch, FetchAttribute, FetchWriter, ResponseCode};
+use posthorn_mail::{FlagChange, Mail, Membership};
+use posthorn_model::{AccountId, Flags, Keywords, MailboxId, NumberSet};
+use tokio::task::JoinHandle;
 
-use bytes::Bytes;
-use chrono::{DateTime, Utc};
-use posthorn_imap::{Completion, Fetch, FetchAttribute, FetchWriter, ResponseCode, SectionPart};
-use posthorn_mail::{FlagChange, Membership, Message};
-use posthorn_model::{Flags, Keywords, MessageId, NumberSet, Uid};
-
+use super::reading::{self, AHEAD_MESSAGES, Ahead, Contents, Depth};
 use super::search::email_id_text;
 use super::selected::Own;
 use super::{Answer, Session, Stop};
 
 /// Output that is sent before more is made.
 const PENDING: usize = 64 << 10;
-
-/// How much of the store a batch may bring into memory.
-const BATCH_OCTETS: u64 = 4 << 20;
-
-/// How deep a FETCH must read.
-#[derive(Clone, Copy, Debug, Default)]
-struct Depth {
-    /// ENVELOPE and nothing else of the row.
-    envelope: bool,
-    /// The row that was computed at delivery.
-    row: bool,
-    /// The header block.
-    header: bool,
-    /// The whole message.
-    body: bool,
-    /// SAVEDATE
-    saved: bool,
-}
-
-/// What was read for a batch.
-#[derive(Default)]
-pub(super) struct Contents {
-    envelopes: HashMap<MessageId, Vec<u8>>,
-    pub(super) rows: HashMap<MessageId, Message>,
-    pub(super) headers: HashMap<MessageId, Bytes>,
-    pub(super) bodies: HashMap<MessageId, Bytes>,
-    saved: HashMap<Uid, DateTime<Utc>>,
-}
 
 /// What one message's answer is written from.
 struct Writing<'w> {
@@ -53,10 +24,6 @@ struct Writing<'w> {
 
 impl Session {
     pub(super) async fn fetch(&mut self, fetch: Fetch) -> Answer {
-        if self.server.take_condstore_news() {
-            let highest = self.selected()?.1.mailbox.heads().1;
-            self.server.out().ok(Some(&ResponseCode::HighestModSeq(highest)), "Highest");
-        }
         let (user, selected) = self.selected()?;
         let uids = selected.resolve(&fetch.set, fetch.uid)?;
         let account = user.login.account;
@@ -111,64 +78,69 @@ impl Session {
 
     /// Writes every message. `false` when some were gone before they could be read.
     async fn write_all(&mut self, fetch: &Fetch, members: &[Membership], seen: &NumberSet) -> Result<bool, Stop> {
+        let depth = Depth::of(&fetch.attributes);
+        if let [one] = members {
+            let contents = self.read_ahead(depth, *one).await?;
+            let complete = self.write_batch(fetch, members, (&contents.contents, seen)).await?;
+            self.ahead = Some(contents);
+            return Ok(complete);
+        }
         let (user, selected) = self.selected()?;
-        let keywords = user.account.keywords();
         let place = (user.login.account, selected.mailbox.id());
-        let mut walk = selected.view.walk();
-        let sequences: Vec<u32> = members.iter().map(|member| walk.seq_of(member.uid).unwrap_or(0)).collect();
-        let depth = depth(&fetch.attributes);
         let mut complete = true;
-        let mut from = 0;
-        while from < members.len() {
-            let count = batch(&members[from..], depth);
-            let part = &members[from..from + count];
-            let contents = self.read(place, depth, part).await?;
-            for (member, sequence) in part.iter().zip(&sequences[from..]) {
-                if *sequence == 0 {
-                    continue;
-                }
-                if depth.row && !contents.rows.contains_key(&member.message)
-                    || depth.envelope && !depth.row && !contents.envelopes.contains_key(&member.message)
-                {
-                    complete = false;
-                    continue;
-                }
-                let writing =
-                    Writing { sequence: *sequence, message: member, keywords: &keywords, contents: &contents };
-                self.write_one(fetch, &writing, seen.contains(member.uid)).await?;
-                if self.server.pending_output() > PENDING {
-                    self.connection.flush(&mut self.server).await?;
-                }
-            }
-            from += count;
+        let mut rest = members;
+        // While one batch is written, the next is read.
+        let mut next = begin_reading(&self.mail, place, depth, &mut rest);
+        while let Some((batch, reading)) = next {
+            let contents = reading.await.map_err(|_| posthorn_mail::Error::Internal)??;
+            next = begin_reading(&self.mail, place, depth, &mut rest);
+            complete &= self.write_batch(fetch, batch, (&contents, seen)).await?;
         }
         Ok(complete)
     }
 
-    async fn read(
-        &self,
-        (account, mailbox): (posthorn_model::AccountId, posthorn_model::MailboxId),
-        depth: Depth,
-        part: &[Membership],
-    ) -> Result<Contents, Stop> {
-        let mut contents = Contents::default();
-        let ids = || part.iter().map(|member| member.message.0).collect::<Vec<i64>>();
-        if depth.row {
-            contents.rows = self.mail.messages(&ids()).await?;
-        } else if depth.envelope {
-            contents.envelopes = self.mail.envelopes(&ids()).await?;
+    /// Reads for one message, and for those after it when the client walks through the mailbox.
+    async fn read_ahead(&mut self, depth: Depth, one: Membership) -> Result<Box<Ahead>, Stop> {
+        let mut ahead = self.ahead.take().unwrap_or_default();
+        let (user, selected) = self.selected()?;
+        let place = (user.login.account, selected.mailbox.id());
+        let mut following = selected.mailbox.with(|messages| {
+            let from = messages.partition_point(|message| message.uid < one.uid);
+            messages[from..].iter().take(AHEAD_MESSAGES).copied().collect::<Vec<_>>()
+        });
+        if following.first().is_none_or(|first| first.uid != one.uid) {
+            following = vec![one];
         }
-        if depth.body {
-            let small = |member: &&Membership| u64::from(member.size) <= BATCH_OCTETS;
-            let ids: Vec<i64> = part.iter().filter(small).map(|member| member.message.0).collect();
-            contents.bodies = self.mail.bodies(&ids).await?;
-        } else if depth.header {
-            contents.headers = self.mail.headers(&ids()).await?;
+        ahead.turn_to(&self.mail, place, depth, &following).await?;
+        Ok(ahead)
+    }
+
+    async fn write_batch(
+        &mut self,
+        fetch: &Fetch,
+        batch: &[Membership],
+        (contents, seen): (&Contents, &NumberSet),
+    ) -> Result<bool, Stop> {
+        let (user, selected) = self.selected()?;
+        let keywords = user.account.keywords();
+        let depth = Depth::of(&fetch.attributes);
+        let mut walk = selected.view.walk();
+        let sequences: Vec<Option<u32>> = batch.iter().map(|member| walk.seq_of(member.uid)).collect();
+        let mut complete = true;
+        for (member, sequence) in batch.iter().zip(sequences) {
+            let Some(sequence) = sequence else { continue };
+            if !contents.have(member, depth) {
+                complete = false;
+                continue;
+            }
+            let _held = self.reserve_large(fetch, member)?;
+            let writing = Writing { sequence, message: member, keywords: &keywords, contents };
+            self.write_one(fetch, &writing, seen.contains(member.uid)).await?;
+            if self.server.pending_output() > PENDING {
+                self.connection.flush(&mut self.server).await?;
+            }
         }
-        if depth.saved {
-            contents.saved = self.mail.saved(account, mailbox, &part.iter().map(|member| member.uid).collect()).await?;
-        }
-        Ok(contents)
+        Ok(complete)
     }
 
     async fn write_one(&mut self, fetch: &Fetch, writing: &Writing<'_>, newly_seen: bool) -> Result<(), Stop> {
@@ -234,47 +206,21 @@ fn memory(writer: &mut FetchWriter<'_>, attribute: &FetchAttribute, writing: &Wr
     true
 }
 
-fn depth(attributes: &[FetchAttribute]) -> Depth {
-    let mut depth = Depth::default();
-    for attribute in attributes {
-        match attribute {
-            FetchAttribute::Envelope => depth.envelope = true,
-            FetchAttribute::Body | FetchAttribute::BodyStructure | FetchAttribute::Preview { .. } => depth.row = true,
-            FetchAttribute::SaveDate => depth.saved = true,
-            FetchAttribute::Binary { .. } | FetchAttribute::BinarySize { .. } => (depth.row, depth.body) = (true, true),
-            FetchAttribute::BodySection { section, .. } => depth.need(&section.path, &section.part),
-            FetchAttribute::Rfc822(part) => depth.need(&[], &part.section().part),
-            _ => {}
-        }
-    }
-    depth
-}
+/// A batch and the task that reads for it.
+type Reading<'m> = (&'m [Membership], JoinHandle<posthorn_mail::Result<Contents>>);
 
-impl Depth {
-    fn need(&mut self, path: &[u32], part: &SectionPart) {
-        self.row = true;
-        let top_header = path.is_empty()
-            && matches!(part, SectionPart::Header | SectionPart::HeaderFields(_) | SectionPart::HeaderFieldsNot(_));
-        if top_header { self.header = true } else { self.body = true }
+/// Begins to read for the next batch; `None` when there is none left.
+fn begin_reading<'m>(
+    mail: &Mail,
+    place: (AccountId, MailboxId),
+    depth: Depth,
+    rest: &mut &'m [Membership],
+) -> Option<Reading<'m>> {
+    if rest.is_empty() {
+        return None;
     }
-}
-
-/// How many messages are read at once.
-fn batch(rest: &[Membership], depth: Depth) -> usize {
-    if depth.body {
-        let mut octets = 0;
-        let fits = |member: &&Membership| {
-            octets += u64::from(member.size);
-            octets <= BATCH_OCTETS
-        };
-        return rest.iter().take(200).take_while(fits).count().max(1);
-    }
-    let most = if depth.header {
-        500
-    } else if depth.row || depth.envelope {
-        2000
-    } else {
-        rest.len()
-    };
-    rest.len().min(most)
+    let (batch, behind) = rest.split_at(depth.batch(rest));
+    *rest = behind;
+    let (mail, part) = (mail.clone(), batch.to_vec());
+    Some((batch, tokio::spawn(async move { reading::read(&mail, place, depth, &part).await })))
 }

@@ -130,8 +130,7 @@ impl Session {
             login = %login.address },
             "logged in"
         );
-        let changed = account.subscribe();
-        self.user = Some(Box::new(User { login, account, changed, selected: None, _seat: seat }));
+        self.user = Some(Box::new(User { login, account, selected: None, _seat: seat }));
         self.server.authenticated();
         Ok(Completion::ok("Logged in"))
     }

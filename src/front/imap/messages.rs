@@ -73,7 +73,13 @@ impl Session {
             fetch.end();
         }
         let modseq = flagged.changed.first().map_or(0, |message| message.modseq);
-        self.announce(Some(&Own { uids: &changed, modseq }));
+        // A silent client works out the new flags from the old ones: where somebody else changed those and it was not told
+        // yet, it must be.
+        let seen = self.selected()?.1.seen;
+        let worked_out =
+            flagged.changed.iter().zip(&flagged.before).filter(|(_, before)| !store.silent || **before <= seen);
+        let uids = worked_out.map(|(message, _)| message.uid).collect();
+        self.announce(Some(&Own { uids: &uids, modseq }));
         Ok(())
     }
 

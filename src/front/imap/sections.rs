@@ -1,16 +1,13 @@
 //! The octets that FETCH shows: sections of a message, decoded parts, windows of either.
 
 use bytes::Bytes;
-use posthorn_imap::{Completion, FetchAttribute, FetchWriter, Partial, ResponseCode, Rfc822, Section, SectionPart};
-use posthorn_mail::selected::structure;
-use posthorn_mail::{Membership, Message, PART_SIZE};
+use posthorn_imap::{Completion, Fetch, FetchAttribute, FetchWriter, Partial, ResponseCode, Section, SectionPart};
+use posthorn_mail::selected::{Octets, structure};
+use posthorn_mail::{Membership, Message, PART_SIZE, Reservation};
 use posthorn_mime::{DecodeError, Structure};
 
-use super::fetch::Contents;
+use super::reading::{BATCH_OCTETS, Contents};
 use super::{Session, Stop};
-
-/// Messages above this many octets are streamed from the store part by part.
-const STREAM: u64 = 4 << 20;
 
 impl Session {
     /// Writes an attribute that shows octets of the message.
@@ -20,18 +17,16 @@ impl Session {
         message: &Membership,
         contents: &Contents,
     ) -> Result<(), Stop> {
-        let Some(row) = contents.rows.get(&message.message) else { return Ok(()) };
-        if row.size > STREAM
-            && let Some((section, partial)) = plain(attribute)
+        if let Some((section, partial)) = section_asked(attribute)
+            && section.path.is_empty()
         {
-            return self.stream(attribute, row, &section.part, partial).await;
+            return self.write_top(attribute, message, contents, (&section, partial)).await;
         }
+        let Some(row) = contents.rows.get(&message.message) else { return Err(gone()) };
         let structure = structure(row)?;
-        let raw = match contents.bodies.get(&message.message).or_else(|| contents.headers.get(&message.message)) {
-            Some(raw) => raw.clone(),
-            None if needs_body(attribute, &structure) => {
-                self.mail.bodies(&[message.message.0]).await?.remove(&message.message).unwrap_or_default()
-            }
+        let raw = match contents.octets.get(&message.message) {
+            Some(octets) => octets.whole.clone(),
+            None if needs_body(attribute, &structure) => self.whole(message).await?.whole,
             None => Bytes::new(),
         };
         let mut writer = FetchWriter::resume(self.server.out());
@@ -42,16 +37,12 @@ impl Session {
             FetchAttribute::BodySection { section, partial, .. } => {
                 let found = section_of(&structure, &raw, section);
                 let origin = partial.map(|partial| partial.offset);
-                writer.section(section, origin, found.as_deref().map(|octets| window(octets, *partial)));
-            }
-            FetchAttribute::Rfc822(part) => {
-                let found = section_of(&structure, &raw, &part.section());
-                writer.rfc822(*part, found.as_deref());
+                writer.section(section, origin, found.map(|octets| window(octets, *partial)).as_deref());
             }
             FetchAttribute::Binary { path, partial, .. } => match posthorn_mime::decoded(&structure, &raw, path) {
                 Ok(octets) => {
                     let origin = partial.map(|partial| partial.offset);
-                    writer.binary(path, origin, Some(window(&octets, *partial)));
+                    writer.binary(path, origin, Some(&window(octets.into_owned().into(), *partial)));
                 }
                 Err(DecodeError::NoSuchPart) => {
                     writer.binary(path, partial.map(|partial| partial.offset), None);
@@ -70,6 +61,76 @@ impl Session {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Writes a section of the message itself, for which its structure need not be known.
+    async fn write_top(
+        &mut self,
+        attribute: &FetchAttribute,
+        message: &Membership,
+        contents: &Contents,
+        (section, partial): (&Section, Option<Partial>),
+    ) -> Result<(), Stop> {
+        let octets = match contents.octets.get(&message.message) {
+            Some(octets) => octets.clone(),
+            None if matches!(section.part, SectionPart::Whole | SectionPart::Text) => {
+                let row = self.mail.messages(&[message.message.0]).await?.remove(&message.message);
+                return self.stream(attribute, &row.ok_or_else(gone)?, &section.part, partial).await;
+            }
+            None => self.mail.headers(&[message.message.0]).await?.remove(&message.message).ok_or_else(gone)?,
+        };
+        let found = match &section.part {
+            SectionPart::Whole => Some(octets.whole.clone()),
+            SectionPart::Text => Some(octets.text()),
+            SectionPart::Header => Some(octets.header()),
+            SectionPart::HeaderFields(wanted) => {
+                Some(posthorn_mime::header_fields(&octets.header(), &names(wanted), false).into())
+            }
+            SectionPart::HeaderFieldsNot(wanted) => {
+                Some(posthorn_mime::header_fields(&octets.header(), &names(wanted), true).into())
+            }
+            SectionPart::Mime => None,
+        };
+        let found = found.map(|octets| window(octets, partial));
+        let mut writer = FetchWriter::resume(self.server.out());
+        match (attribute, found) {
+            (FetchAttribute::Rfc822(part), Some(octets)) => {
+                writer.rfc822_start(*part, octets.len() as u64).raw_bytes(octets);
+            }
+            (FetchAttribute::Rfc822(part), None) => {
+                writer.rfc822(*part, None);
+            }
+            (_, Some(octets)) => {
+                let origin = partial.map(|partial| partial.offset);
+                writer.section_start(section, origin, octets.len() as u64).raw_bytes(octets);
+            }
+            (_, None) => {
+                writer.section(section, partial.map(|partial| partial.offset), None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Memory for a message that is too large for a batch and cannot be streamed, since a part of it is asked for.
+    pub(super) fn reserve_large(&self, fetch: &Fetch, message: &Membership) -> Result<Option<Reservation>, Stop> {
+        let inside = |attribute: &FetchAttribute| match attribute {
+            FetchAttribute::Binary { .. } | FetchAttribute::BinarySize { .. } => true,
+            attribute => section_asked(attribute).is_some_and(|(section, _)| !section.path.is_empty()),
+        };
+        if u64::from(message.size) <= BATCH_OCTETS || !fetch.attributes.iter().any(inside) {
+            return Ok(None);
+        }
+        let mut held = self.mail.reserve();
+        // The message and what is decoded from it.
+        if held.grow(message.size as usize * 2) {
+            return Ok(Some(held));
+        }
+        let text = "Too many large messages are read at the moment, try again later";
+        Err(Stop::Answer(Completion::no(text).with(ResponseCode::Limit)))
+    }
+
+    async fn whole(&self, message: &Membership) -> Result<Octets, Stop> {
+        self.mail.bodies(&[message.message.0]).await?.remove(&message.message).ok_or_else(gone)
     }
 
     /// Sends a large message (or its text) part by part, as the client takes it.
@@ -119,15 +180,18 @@ impl Session {
     }
 }
 
-/// The section of an attribute that shows the message, or its text, as it lies in the store.
-fn plain(attribute: &FetchAttribute) -> Option<(Section, Option<Partial>)> {
-    let (section, partial) = match attribute {
-        FetchAttribute::BodySection { section, partial, .. } => (section.clone(), *partial),
-        FetchAttribute::Rfc822(part @ (Rfc822::Message | Rfc822::Text)) => (part.section(), None),
-        _ => return None,
-    };
-    let whole = section.path.is_empty() && matches!(section.part, SectionPart::Whole | SectionPart::Text);
-    whole.then_some((section, partial))
+/// The message vanished while its answer was written, which has no other end than hanging up.
+fn gone() -> Stop {
+    Stop::Ended(posthorn_net::Ended::Cut)
+}
+
+/// The section that an attribute shows.
+fn section_asked(attribute: &FetchAttribute) -> Option<(Section, Option<Partial>)> {
+    match attribute {
+        FetchAttribute::BodySection { section, partial, .. } => Some((section.clone(), *partial)),
+        FetchAttribute::Rfc822(part) => Some((part.section(), None)),
+        _ => None,
+    }
 }
 
 /// Whether octets of the message are needed beyond those of a batch: for BODY only when a message lies inside, whose
@@ -162,11 +226,11 @@ fn names(wanted: &[String]) -> Vec<&str> {
     wanted.iter().map(String::as_str).collect()
 }
 
-fn window(octets: &[u8], partial: Option<Partial>) -> &[u8] {
+fn window(octets: Bytes, partial: Option<Partial>) -> Bytes {
     let Some(Partial { offset, length }) = partial else { return octets };
     let from = usize::try_from(offset).unwrap_or(usize::MAX).min(octets.len());
     let to = from.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(octets.len());
-    &octets[from..to]
+    octets.slice(from..to)
 }
 
 /// The response in progress is ended first, so that the answer stands on a line of its own.

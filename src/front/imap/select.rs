@@ -14,6 +14,8 @@ impl Session {
         }
         self.server.unselected();
         let user = self.user()?;
+        // Before the mailbox is read, so that no change falls in between.
+        let changed = user.account.subscribe();
         let row = self.mail.find_mailbox(user.login.account, &select.mailbox).await?;
         let found = match row {
             Some(row) => user.account.mailbox(row.id).await?,
@@ -30,7 +32,7 @@ impl Session {
         let (uid_next, highest) = mailbox.heads();
         self.describe(&select, &mailbox, (view.len(), unseen), (uid_next, highest))?;
         let user = self.user.as_deref_mut().ok_or_else(|| Stop::Answer(Completion::bad("Log in first")))?;
-        user.selected = Some(Selected { mailbox, view, seen, read_only: select.read_only });
+        user.selected = Some(Selected { mailbox, view, seen, read_only: select.read_only, changed });
         self.server.selected(select.read_only);
         if let Some(memory) = &select.qresync {
             self.resynchronise(memory).await?;

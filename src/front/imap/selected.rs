@@ -6,6 +6,8 @@ use posthorn_imap::{Completion, SequenceSet, View};
 use posthorn_mail::live::LiveMailbox;
 use posthorn_model::{ModSeq, NumberSet};
 
+use tokio::sync::watch;
+
 use super::{Session, Stop, User};
 
 /// A mailbox as one client sees it.
@@ -15,6 +17,8 @@ pub(super) struct Selected {
     /// How far the client was told.
     pub(super) seen: ModSeq,
     pub(super) read_only: bool,
+    /// Wakes an idling client. Only sessions with a mailbox listen, so that nothing is read for the others.
+    pub(super) changed: watch::Receiver<ModSeq>,
 }
 
 /// Flags that this session itself changed, which the client knows already.

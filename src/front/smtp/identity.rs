@@ -2,9 +2,12 @@
 
 use std::net::IpAddr;
 
+use posthorn_config::Access;
+use posthorn_net::Overload;
 use posthorn_smtp::{Attribute, AttributeName, AttributeValue};
 
 use super::{Session, options};
+use crate::overload;
 
 impl Session {
     /// XCLIENT: from here on the session is the one of the client that was named.
@@ -40,6 +43,11 @@ impl Session {
         tracing::info!(session.id = %self.connection.id(), from.ip = %self.connection.peer().address, peer.ip = %address,
             "client restated by XCLIENT");
         self.connection.assume(address, port);
+        if self.connection.options().access == Access::Denied {
+            // Who may not connect may not be spoken for either; 521 ends the session.
+            let words = overload::words(Overload::Denied);
+            return self.server.refuse(posthorn_model::Refusal::new(521, posthorn_model::EnhancedCode(5, 7, 1), words));
+        }
         let mut options = options::of(&self.connection, &self.settings, self.dialect);
         options.auth_required &= self.login.is_none();
         self.server.accept_xclient_as(options);

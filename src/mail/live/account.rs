@@ -23,6 +23,7 @@ pub struct LiveAccount {
     /// How far the change log was applied.
     modseq: AtomicU64,
     keywords: RwLock<Arc<Keywords>>,
+    has_quota: AtomicBool,
     mailboxes: Mutex<HashMap<MailboxId, Held>>,
     /// One reader of the change log at a time; the others find their work done.
     reading: tokio::sync::Mutex<()>,
@@ -41,6 +42,7 @@ impl LiveAccount {
             store,
             id,
             modseq: AtomicU64::new(state.modseq),
+            has_quota: AtomicBool::new(state.has_quota()),
             keywords: RwLock::new(Arc::new(state.keywords)),
             mailboxes: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
@@ -82,6 +84,22 @@ impl LiveAccount {
     #[must_use]
     pub fn keywords(&self) -> Arc<Keywords> {
         Arc::clone(&self.keywords.read())
+    }
+
+    /// Whether the account's space is limited.
+    #[must_use]
+    pub fn has_quota(&self) -> bool {
+        self.has_quota.load(Ordering::Relaxed)
+    }
+
+    /// Reads keywords and limits anew.
+    pub(crate) async fn reread(&self) -> Result<()> {
+        let mut connection = self.store.acquire().await?;
+        if let Some(state) = states::read(&mut connection, self.id).await? {
+            self.has_quota.store(state.has_quota(), Ordering::Relaxed);
+            self.set_keywords(state.keywords);
+        }
+        Ok(())
     }
 
     /// The mailbox with all its messages; loaded when nobody looked at it lately. `None` when there is none.
@@ -153,7 +171,7 @@ impl LiveAccount {
                 self.mailboxes.lock().remove(id);
             }
             if !of.is_empty() {
-                mailbox.apply(&of, rows);
+                mailbox.apply(&of, rows, last);
             }
         }
         if changes.iter().any(adds_rows)
@@ -205,7 +223,7 @@ impl LiveAccount {
                     let of: Vec<&Change> = changes.iter().filter(|change| change.mailbox == *id).collect();
                     let rows = rows.iter().filter(|(of, _)| of == id).flat_map(|(_, rows)| rows.iter().copied());
                     if !of.is_empty() {
-                        held.mailbox.apply(&of, rows.collect());
+                        held.mailbox.apply(&of, rows.collect(), modseq);
                     }
                 }
                 self.advance(modseq);

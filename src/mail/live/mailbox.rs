@@ -23,6 +23,8 @@ struct State {
     messages: Vec<Membership>,
     uid_next: Uid,
     highest_modseq: ModSeq,
+    /// How far the change log was applied here, or read when this was loaded.
+    applied: ModSeq,
     /// Changes above `journal_from`, oldest first.
     journal: VecDeque<Change>,
     journal_from: ModSeq,
@@ -47,11 +49,14 @@ pub struct Update {
 impl LiveMailbox {
     pub(super) fn new(row: &Mailbox, messages: Vec<Membership>, applied: ModSeq) -> Self {
         let highest = messages.iter().map(|m| m.modseq).max().unwrap_or_default().max(row.highest_modseq);
+        // Rows may be newer than the change log is known; what a client is told to remember must not be.
+        let highest = highest.min(applied);
         let uid_next = messages.last().map_or(row.uid_next, |last| row.uid_next.max(last.uid + 1));
         let state = State {
             messages,
             uid_next,
             highest_modseq: highest,
+            applied,
             journal: VecDeque::new(),
             journal_from: applied,
             gone: false,
@@ -138,9 +143,13 @@ impl LiveMailbox {
 
     /// Applies changes in their order; `rows` are the present rows of what was added or flagged. Applying a change
     /// twice changes nothing.
-    pub(super) fn apply(&self, changes: &[&Change], rows: Vec<Membership>) {
+    ///
+    /// Rows that are newer than the last of these changes wait for the change that they belong to: another row of it
+    /// may not be here yet, and sessions would pass over that.
+    pub(super) fn apply(&self, changes: &[&Change], rows: Vec<Membership>, upto: ModSeq) {
         let mut state = self.state.write();
-        for row in rows {
+        let last = changes.iter().map(|change| change.modseq).max().unwrap_or_default().max(upto);
+        for row in rows.into_iter().filter(|row| row.modseq <= last) {
             state.put(row);
         }
         for change in changes {
@@ -156,6 +165,7 @@ impl LiveMailbox {
                 state.uid_next = state.uid_next.max(last.saturating_add(1));
             }
             state.highest_modseq = state.highest_modseq.max(change.modseq);
+            state.applied = state.applied.max(change.modseq);
         }
         while state.journal.len() > JOURNAL {
             if let Some(old) = state.journal.pop_front() {
@@ -171,13 +181,14 @@ impl LiveMailbox {
         state.journal.clear();
         state.journal_from = modseq;
         state.highest_modseq = modseq;
+        state.applied = modseq;
         state.gone = true;
     }
 }
 
 impl State {
     fn position(&self) -> ModSeq {
-        self.highest_modseq.max(self.journal_from)
+        self.applied
     }
 
     fn put(&mut self, row: Membership) {
@@ -187,7 +198,6 @@ impl State {
             _ => self.messages.insert(at, row),
         }
         self.uid_next = self.uid_next.max(row.uid.saturating_add(1));
-        self.highest_modseq = self.highest_modseq.max(row.modseq);
     }
 
     fn behind(&self, last: Uid) -> Vec<Uid> {

@@ -249,7 +249,8 @@ impl Server {
         if name.is_empty() {
             return self.bad(Reply::new(501, 5, 4, "Syntax: AUTH mechanism [initial-response]"));
         }
-        let Some(mechanism) = self.mechanisms().find(|known| known.eq_ignore_ascii_case(name)).map(str::to_owned) else {
+        let Some(mechanism) = self.mechanisms().find(|known| known.eq_ignore_ascii_case(name)).map(str::to_owned)
+        else {
             return self.bad(Reply::new(504, 5, 4, "Mechanism not offered"));
         };
         let initial = match initial {
