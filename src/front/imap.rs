@@ -223,7 +223,7 @@ impl Session {
             && let Ok((_, selected)) = self.selected()
         {
             // RFC 7162 §3.1: from where the client counts.
-            let highest = selected.mailbox.heads().1;
+            let highest = selected.told();
             self.server.out().ok(Some(&ResponseCode::HighestModSeq(highest)), "Highest");
         }
         match command {

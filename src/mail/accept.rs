@@ -65,6 +65,8 @@ pub struct Accepted {
     pub id: MessageId,
     /// One outcome per recipient.
     pub outcomes: Vec<std::result::Result<(), Refusal>>,
+    /// Where it lies: account, folder and UID of each delivery, for the trace.
+    pub places: Vec<String>,
     /// The Message-ID field, for the trace.
     pub message_id: Option<String>,
     /// Octets stored.
@@ -184,9 +186,9 @@ impl Mail {
         let size = raw.len();
         let message = self.read(id, raw).await?;
         let message_id = message.message_id.clone();
-        let outcomes = self.place(envelope, message, each_alone).await?;
+        let (outcomes, places) = self.place(envelope, message, each_alone).await?;
         drop(held);
-        Ok(Ok(Accepted { id, outcomes, message_id, size }))
+        Ok(Ok(Accepted { id, outcomes, places, message_id, size }))
     }
 
     /// Stores messages that a client puts into a mailbox: all or none.
@@ -238,7 +240,7 @@ impl Mail {
         envelope: &Envelope,
         message: NewMessage,
         each_alone: bool,
-    ) -> Result<Vec<std::result::Result<(), Refusal>>> {
+    ) -> Result<(Vec<std::result::Result<(), Refusal>>, Vec<String>)> {
         let mut destinations: Vec<Destination> = Vec::new();
         for recipient in &envelope.recipients {
             let Route::Local(local) = &*recipient.route else { continue };
@@ -250,14 +252,16 @@ impl Mail {
         }
         if destinations.is_empty() {
             let refusal = Refusal::new(451, EnhancedCode(4, 3, 0), "nobody would get this message, try again later");
-            return Ok(envelope.recipients.iter().map(|_| Err(refusal.clone())).collect());
+            return Ok((envelope.recipients.iter().map(|_| Err(refusal.clone())).collect(), Vec::new()));
         }
         let size = (message.header.len() + message.text.len()) as u64;
-        let placements = self.place_once(&destinations, message, !each_alone).await?;
-        for (destination, placement) in destinations.iter().zip(&placements) {
-            if let Some(modseq) = placement.modseq() {
-                self.shared.live.touch_soon(destination.account, modseq);
-            }
+        let (placements, fallen_back) = self.place_once(&destinations, message, !each_alone).await?;
+        let mut places = Vec::new();
+        for (at, (destination, placement)) in destinations.iter().zip(&placements).enumerate() {
+            let Placement::Placed { uid, modseq, .. } = placement else { continue };
+            self.shared.live.touch_soon(destination.account, *modseq);
+            let folder = if fallen_back.contains(&at) { "INBOX" } else { &destination.folder };
+            places.push(format!("account {} folder {folder} uid {uid}", destination.account));
         }
         let mut outcomes = Vec::with_capacity(envelope.recipients.len());
         for recipient in &envelope.recipients {
@@ -284,16 +288,16 @@ impl Mail {
                 outcomes.fill(refusal);
             }
         }
-        Ok(outcomes)
+        Ok((outcomes, places))
     }
 
-    /// Delivers; destinations whose folder vanished meanwhile fall back to their INBOX.
+    /// Delivers. Destinations whose folder vanished meanwhile fall back to their INBOX; which ones, it says as well.
     async fn place_once(
         &self,
         destinations: &[Destination],
         message: NewMessage,
         atomic: bool,
-    ) -> Result<Vec<Placement>> {
+    ) -> Result<(Vec<Placement>, Vec<usize>)> {
         let now = self.now();
         let target = |account, mailbox| Target { account, mailbox, flags: Flags::none(), internal_date: now };
         let targets = destinations.iter().map(|one| target(one.account, one.mailbox)).collect();
@@ -301,17 +305,17 @@ impl Mail {
         let mut placements = self.store.deliver(Parcel { messages: vec![(message, targets)], atomic }).await?;
         let lost: Vec<usize> = (0..placements.len()).filter(|at| placements[*at] == Placement::NoMailbox).collect();
         if lost.is_empty() || lost.iter().all(|at| destinations[*at].mailbox == destinations[*at].inbox) {
-            return Ok(placements);
+            return Ok((placements, Vec::new()));
         }
         self.shared.routes.clear();
         retry.id = self.store.message_id();
         let again: Vec<usize> = if atomic { (0..placements.len()).collect() } else { lost };
         let targets = again.iter().map(|at| target(destinations[*at].account, destinations[*at].inbox)).collect();
         let second = self.store.deliver(Parcel { messages: vec![(retry, targets)], atomic }).await?;
-        for (at, placement) in again.into_iter().zip(second) {
-            placements[at] = placement;
+        for (at, placement) in again.iter().zip(second) {
+            placements[*at] = placement;
         }
-        Ok(placements)
+        Ok((placements, again))
     }
 
     async fn why_not(&self, placement: Placement, route: &Route, size: u64) -> Result<Refusal> {

@@ -182,15 +182,15 @@ impl Mail {
     /// # Errors
     /// When the store cannot be read.
     pub async fn login(&self, from: IpAddr, protocol: &'static str, username: &str, secret: Secret) -> Result<Outcome> {
+        let cache = &self.shared.logins;
+        let digest = cache.enabled.then(|| cache.digest(username, &secret));
+        // First, so that somebody else's guessing does not lock out a program that logged in lately.
+        if let Some(known) = digest.and_then(|digest| cache.known.get(&digest)) {
+            return Ok(Outcome::Welcome(known));
+        }
         if self.shared.failures.is_barred(from, username) {
             tracing::warn!(peer.ip = %from, protocol, login = username, "too many failed logins, refused unseen");
             return Ok(Outcome::Wait);
-        }
-        let cache = &self.shared.logins;
-        let digest = cache.enabled.then(|| cache.digest(username, &secret));
-        if let Some(known) = digest.and_then(|digest| cache.known.get(&digest)) {
-            self.shared.failures.forgive(username);
-            return Ok(Outcome::Welcome(known));
         }
         let account = self.find_login(username).await?;
         let Some(account) = self.compare(account, secret).await? else {

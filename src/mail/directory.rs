@@ -343,7 +343,7 @@ impl Mail {
     /// Commits a change to the directory and lets every process forget what it remembered.
     pub(crate) async fn publish(&self, mut transaction: Transaction) -> Result<()> {
         changes::tell_directory(&mut transaction).await?;
-        transaction.commit().await.map_err(posthorn_store::Error::from)?;
+        transaction.commit().await?;
         self.directory_changed().await;
         Ok(())
     }

@@ -12,7 +12,7 @@ use posthorn_model::{AccountId, ModSeq};
 use posthorn_store::{Store, states};
 
 pub use account::LiveAccount;
-pub use mailbox::{LiveMailbox, Update};
+pub use mailbox::{LiveMailbox, Survey, Update};
 
 use crate::{Error, Result};
 

@@ -25,7 +25,7 @@ pub enum Declined {
     Cannot,
     /// It has mailboxes below it.
     HasChildren,
-    /// The account has as many mailboxes as it may.
+    /// The account has as many mailboxes or subscriptions as it may.
     Limit,
     /// Not a name.
     Malformed,
@@ -204,6 +204,12 @@ impl Mail {
             return Ok(Err(Declined::Malformed));
         }
         let mut connection = self.store.acquire().await?;
+        if subscribed && mailboxes::find(&mut connection, account, name).await?.is_none() {
+            let bare = mailboxes::bare_subscriptions(&mut connection, account).await?;
+            if bare.len() >= MOST {
+                return Ok(Err(Declined::Limit));
+            }
+        }
         mailboxes::set_subscribed(&mut connection, account, name, subscribed).await?;
         Ok(Ok(()))
     }
@@ -253,7 +259,7 @@ impl Mail {
         if let Some(change) = changes.first() {
             changes::tell(&mut transaction, account, change.modseq).await?;
         }
-        transaction.commit().await.map_err(posthorn_store::Error::from)?;
+        transaction.commit().await?;
         if let Some(change) = changes.first() {
             self.shared.live.touch(account, change.modseq).await;
         }

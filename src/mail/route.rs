@@ -22,6 +22,8 @@ pub struct Destination {
     pub account: AccountId,
     /// Which: INBOX, or the one that the detail names.
     pub mailbox: MailboxId,
+    /// Its name, for the trace.
+    pub folder: String,
     /// The account's INBOX, should the mailbox be gone at delivery.
     pub inbox: MailboxId,
     /// Whether the account has a quota at all.
@@ -263,7 +265,8 @@ impl Search<'_> {
         let has_quota = state.is_some_and(|state| state.has_quota());
         let mailbox = folder.unwrap_or(inbox.id);
         if !self.found.iter().any(|known| known.account == account) {
-            self.found.push(Destination { account, mailbox, inbox: inbox.id, has_quota });
+            let folder = folder.and(detail).unwrap_or("INBOX").to_owned();
+            self.found.push(Destination { account, mailbox, folder, inbox: inbox.id, has_quota });
         }
         Ok(())
     }

@@ -10,8 +10,8 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::Mutex;
 
 use crate::ids::Ids;
-use crate::writer::{Parcel, Placement, Writer};
 use crate::pool::{Pool, Pooled, Transaction};
+use crate::writer::{Parcel, Placement, Writer};
 use crate::{Error, Result};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");

@@ -19,10 +19,13 @@ use crate::imap_client::ImapClient;
 use crate::postgres::{TestDatabase, database};
 use crate::smtp_client::SmtpClient;
 
+/// A change of the configuration.
+type Alteration = Box<dyn FnOnce(&mut Config)>;
+
 /// What a server is started with.
 #[derive(Default)]
 pub struct ServerOptions {
-    alter: Vec<Box<dyn FnOnce(&mut Config)>>,
+    alter: Vec<Alteration>,
     url: Option<String>,
 }
 

@@ -335,3 +335,39 @@ async fn damage_is_reported_and_repaired() {
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(desk.json(&["check"])["ok"], true);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_manager_is_told_when_it_is_ready_and_alive() {
+    let database = empty().await;
+    let desk = Desk::on(&database);
+    let text = std::fs::read_to_string(&desk.config).expect("readable");
+    let path = desk.folder.path().join("smtp.sock");
+    let row = format!("[[listener]]\nname = 'smtp'\nspeaks = 'smtp'\nlisten = ['{}']\n", path.display());
+    std::fs::write(&desk.config, text + &row).expect("written");
+    let notify = desk.folder.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&notify).expect("a socket");
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(30))).expect("set");
+    let mut child = std::process::Command::new(harness::program::posthorn())
+        .args(["serve", "--config"])
+        .arg(&desk.config)
+        .env("NOTIFY_SOCKET", &notify)
+        .env("WATCHDOG_USEC", "200000")
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let heard = |wanted: &str| loop {
+        let mut words = [0; 1024];
+        let count = socket.recv(&mut words).expect("word from the server");
+        if String::from_utf8_lossy(&words[..count]).lines().any(|line| line == wanted) {
+            return;
+        }
+    };
+    heard("READY=1");
+    assert!(std::os::unix::net::UnixStream::connect(&path).is_ok(), "ready means that it listens");
+    heard("WATCHDOG=1");
+    heard("WATCHDOG=1");
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").arg(&pid).status().expect("kill").success());
+    heard("STOPPING=1");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}

@@ -49,6 +49,7 @@ async fn an_account_is_closed_to_guessers_for_a_while() {
     // Now even the right password must wait, in each protocol's words, and in any spelling of the name.
     assert!(attempt(&server, "bob@example.org", "right horse").await.starts_with("454 4.7.0"));
     assert!(attempt(&server, "BOB@Example.Org", "right horse").await.starts_with("454 4.7.0"));
+    assert!(attempt(&server, "\"b\\ob\"@example.org", "right horse").await.starts_with("454 4.7.0"), "quoted");
     let told = server.imap().await.login("bob@example.org", "right horse").await.tagged;
     assert!(told.starts_with("NO [UNAVAILABLE]") || told.starts_with("NO [LIMIT]"), "{told}");
     // Somebody who does not exist is treated alike.

@@ -141,3 +141,29 @@ async fn helo_can_be_refused() {
     client.expect("EHLO client.example.net", "250").await;
     client.expect("MAIL FROM:<>", "250").await;
 }
+
+#[tokio::test]
+async fn odd_names_do_not_break_the_trace_fields() {
+    let server = server().await;
+    let names = ["a)(b", "x;by=evil", "[127.0.0.1]", "\"quoted\\\"", "<>", "b\u{fc}cher.example"];
+    for name in names {
+        let mut client = server.greeted(Speaks::Smtp).await;
+        client.expect(&format!("EHLO {name}"), "250").await;
+        assert!(
+            client.deliver("\"o d)d\"@example.net", &["bob@example.org"], MESSAGE).await.starts_with("250"),
+            "{name}"
+        );
+    }
+    let stored = server.messages("bob@example.org", "INBOX").await;
+    for (octets, name) in stored.iter().zip(names) {
+        let text = String::from_utf8_lossy(octets).into_owned();
+        let fields = text.split("\r\nFrom: a@").next().expect("a header");
+        assert_eq!(fields.matches("Received: ").count(), 1, "{name}: {fields}");
+        let unfolded = fields.replace("\r\n\t", " ");
+        assert_eq!(unfolded.lines().count(), 3, "{name}: {unfolded}");
+        let received = unfolded.lines().last().expect("a line");
+        assert_eq!(received.matches(" by localhost with ESMTP id ").count(), 1, "{name}: {received}");
+        assert!(unfolded.starts_with("Return-Path: <\"o d)d\"@example.net>"), "{unfolded}");
+    }
+    assert_eq!(stored.len(), names.len());
+}

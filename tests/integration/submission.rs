@@ -56,10 +56,15 @@ async fn senders_must_be_ones_own() {
     server.domain("example.com", Some("example.org")).await;
     server.alias("sales@example.org", &["bob@example.org", "eve@example.org"]).await;
     server.alias("team@example.org", &["sales@example.org"]).await;
+    server.alias("press@example.org", &["BOB@Example.com"]).await;
+    server.alias("shop@example.org", &["bob+shop@example.org"]).await;
     server.alias("other@example.org", &["eve@example.org"]).await;
     let change = AccountChange { delegated: Some(vec!["boss@example.net".to_owned()]), ..Default::default() };
     let address = Address::parse("bob@example.org").expect("an address");
     server.mail().set_account(&address, change).await.expect("the store works").expect("changed");
+    let forward = AccountChange { forward_to: Some(vec!["bob@example.org".to_owned()]), ..Default::default() };
+    let eve = Address::parse("eve@example.org").expect("an address");
+    server.mail().set_account(&eve, forward).await.expect("the store works").expect("changed");
     let mut client = bob(&server).await;
     for sender in [
         "bob@example.org",
@@ -70,6 +75,9 @@ async fn senders_must_be_ones_own() {
         "sales@example.org",
         "Sales@example.com",
         "team@example.org",
+        "press@example.org",
+        "shop@example.org",
+        "shop+sale@example.org",
         "boss@example.net",
         "",
     ] {

@@ -143,6 +143,21 @@ async fn vanished_takes_the_place_of_expunge() {
     let moved = client.ok("MOVE 1 Trash").await;
     assert!(moved.find("COPYUID").is_some(), "{moved:?}");
     says(&moved, "* VANISHED 1");
+    client.ok("STORE 1 +FLAGS.SILENT (\\Deleted)").await;
+    let closed = client.ok("CLOSE").await;
+    assert!(closed.untagged.is_empty() && closed.tagged.starts_with("OK [HIGHESTMODSEQ "), "{closed:?}");
+    let highest = number(&closed, "HIGHESTMODSEQ");
+    assert_eq!(number(&client.ok("STATUS INBOX (HIGHESTMODSEQ)").await, "HIGHESTMODSEQ"), highest);
+}
+
+#[tokio::test]
+async fn close_does_not_promise_what_was_not_told() {
+    let rig = Rig::new().await;
+    let mut client = filled(&rig, 2).await;
+    client.ok("STORE 1 +FLAGS.SILENT (\\Deleted)").await;
+    rig.inbox().await.ok("STORE 2 +FLAGS (\\Flagged)").await;
+    let closed = client.ok("CLOSE").await;
+    assert!(!closed.tagged.contains("HIGHESTMODSEQ"), "{closed:?}");
 }
 
 #[tokio::test]

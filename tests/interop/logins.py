@@ -1,28 +1,30 @@
 """Every way to log in, written out: AUTHENTICATE and AUTH with and without initial response, PLAIN, LOGIN, SCRAM."""
-# accounts: u4
+# accounts: alice
 
 import base64
 import hashlib
 import hmac
+import os
 import secrets
 
 import rig
 
-USER = rig.user(4)
+USER = os.environ["USER1"]
+PASSWORD = os.environ["PASS1"]
 
 
 def b64(octets):
     return base64.b64encode(octets if isinstance(octets, bytes) else octets.encode())
 
 
-def plain(password=rig.PASSWORD, authorization=""):
+def plain(password=PASSWORD, authorization=""):
     return b64(f"{authorization}\0{USER}\0{password}")
 
 
 class Scram:
     """The client's half of RFC 5802 with SHA-256."""
 
-    def __init__(self, password=rig.PASSWORD):
+    def __init__(self, password=PASSWORD):
         self.password = password
         self.bare = f"n={USER},r={secrets.token_hex(12)}"
 
@@ -164,7 +166,7 @@ def plain_as_oneself(session):
 
 
 def plain_as_another(session):
-    session.begin("PLAIN", plain(authorization=rig.user(5)))
+    session.begin("PLAIN", plain(authorization=os.environ["USER2"]))
     session.refused()
 
 
@@ -245,19 +247,19 @@ with rig.step("Submission: AUTH LOGIN"):
             assert base64.b64decode(session.challenge()).lower() == b"username:"
             session.respond(b64(USER))
         assert base64.b64decode(session.challenge()).lower() == b"password:"
-        session.respond(b64(rig.PASSWORD))
+        session.respond(b64(PASSWORD))
         session.welcomed()
 
 with rig.step("Imap: LOGIN with quoted strings and literals"):
     session = Imap()
-    session.lines.send(f'a LOGIN "{USER}" "{rig.PASSWORD}"\r\n'.encode())
+    session.lines.send(f'a LOGIN "{USER}" "{PASSWORD}"\r\n'.encode())
     session.welcomed()
     session = Imap()
     session.lines.send(f"a LOGIN {{{len(USER)}}}\r\n".encode())
     assert session.lines.line().startswith(b"+ ")
-    session.lines.send(f"{USER} {{{len(rig.PASSWORD)}}}\r\n".encode())
+    session.lines.send(f"{USER} {{{len(PASSWORD)}}}\r\n".encode())
     assert session.lines.line().startswith(b"+ ")
-    session.lines.send(f"{rig.PASSWORD}\r\n".encode())
+    session.lines.send(f"{PASSWORD}\r\n".encode())
     session.welcomed()
     session = Imap("127.0.4.250")
     session.lines.send(f'a LOGIN {USER} "wrong \\" \\\\"\r\n'.encode())

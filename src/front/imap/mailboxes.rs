@@ -1,10 +1,11 @@
 //! CREATE, DELETE, RENAME, SUBSCRIBE, LIST, LSUB, STATUS.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use posthorn_imap::{Completion, Extended, List, ResponseCode, StatusItem, StatusValue, pattern};
 use posthorn_mail::Mailbox;
-use posthorn_mail::mailboxes::{DELIMITER, Declined, is_below, parents};
+use posthorn_mail::mailboxes::{DELIMITER, Declined, parents};
 use posthorn_model::SpecialUse;
 
 use super::select::mailbox_id;
@@ -100,10 +101,8 @@ impl Session {
             // RECURSIVEMATCH: a parent is shown for the sake of a child that the patterns do not reach.
             let hidden_child = list.select.recursive_match
                 && list.select.subscribed
-                && all.values().any(|child| {
-                    child.subscribed
-                        && is_below(child.name, one.name)
-                        && !patterns.iter().any(|pattern| pattern::matches(pattern, child.name, DELIMITER))
+                && below(&all, one.name).any(|child| {
+                    child.subscribed && !patterns.iter().any(|pattern| pattern::matches(pattern, child.name, DELIMITER))
                 });
             if !chosen && !hidden_child {
                 continue;
@@ -131,7 +130,7 @@ impl Session {
                 continue;
             }
             // RFC 3501 §6.3.9: with %, an unsubscribed parent of a subscribed name is shown as \Noselect.
-            let below = all.values().any(|child| child.subscribed && is_below(child.name, one.name));
+            let below = below(&all, one.name).any(|child| child.subscribed);
             if one.subscribed {
                 out.lsub(&[], Some(DELIMITER), one.name);
             } else if wanted.contains('%') && below {
@@ -169,12 +168,22 @@ fn listed<'l>(mailboxes: &'l [Mailbox], bare: &'l [String]) -> BTreeMap<&'l str,
     all
 }
 
+/// What lies below a name: in the order of names that is one stretch.
+fn below<'l, 'a>(
+    all: &'a BTreeMap<&'l str, Listed<'l>>,
+    name: &str,
+) -> impl Iterator<Item = &'a Listed<'l>> + use<'l, 'a> {
+    let start = format!("{name}{DELIMITER}");
+    let behind = all.range::<str, _>((Bound::Included(start.as_str()), Bound::Unbounded));
+    behind.map(|(_, one)| one).take_while(move |one| one.name.starts_with(&start))
+}
+
 fn attributes(one: &Listed<'_>, all: &BTreeMap<&str, Listed<'_>>, subscriptions: bool) -> Vec<&'static str> {
     let mut attributes = Vec::new();
     if one.mailbox.is_none() {
         attributes.push("\\NonExistent");
     }
-    let has_children = all.values().any(|child| child.mailbox.is_some() && is_below(child.name, one.name));
+    let has_children = below(all, one.name).any(|child| child.mailbox.is_some());
     attributes.push(if has_children { "\\HasChildren" } else { "\\HasNoChildren" });
     if subscriptions && one.subscribed {
         attributes.push("\\Subscribed");

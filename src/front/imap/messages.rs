@@ -130,7 +130,7 @@ impl Session {
         self.announce(None);
         if self.server.enabled().condstore && !gone.is_empty() {
             let (_, selected) = self.selected()?;
-            let highest = selected.mailbox.heads().1;
+            let highest = selected.told();
             return Ok(Completion::ok("Expunged").with(ResponseCode::HighestModSeq(highest)));
         }
         Ok(Completion::ok("Expunged"))

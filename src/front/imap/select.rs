@@ -24,12 +24,13 @@ impl Session {
         let Some(mailbox) = found else {
             return Ok(Completion::no("There is no such mailbox").with(ResponseCode::NonExistent));
         };
-        let seen = mailbox.position();
-        let (view, unseen) = mailbox.with(|messages| {
+        // All of one moment: a HIGHESTMODSEQ beyond what the view shows would let a returning client miss the rest.
+        let survey = mailbox.survey(|messages| {
             let unseen = messages.iter().position(|message| !message.flags.contains(Flags::SEEN));
             (View::new(messages.iter().map(|message| message.uid).collect()), unseen)
         });
-        let (uid_next, highest) = mailbox.heads();
+        let (view, unseen) = survey.read;
+        let (uid_next, highest, seen) = (survey.uid_next, survey.highest_modseq, survey.position);
         self.describe(&select, &mailbox, (view.len(), unseen), (uid_next, highest))?;
         let user = self.user.as_deref_mut().ok_or_else(|| Stop::Answer(Completion::bad("Log in first")))?;
         user.selected = Some(Selected { mailbox, view, seen, read_only: select.read_only, changed });
@@ -110,12 +111,23 @@ impl Session {
 
     pub(super) async fn close(&mut self) -> Answer {
         let (user, selected) = self.selected()?;
+        let mut highest = None;
         if !selected.read_only {
             let mut all = NumberSet::new();
             all.insert_range(1..=u32::MAX);
-            self.mail.expunge((&user.account, &selected.mailbox), &all).await?;
+            let gone = self.mail.expunge((&user.account, &selected.mailbox), &all).await?;
+            // So that a client that comes back need not hear of these again, unless there is more that it was not told.
+            let missed = selected.mailbox.update(selected.seen, selected.view.uids());
+            let knows = missed.flagged.is_empty()
+                && missed.added.is_empty()
+                && missed.expunged.iter().all(|uid| gone.contains(uid));
+            highest = (self.server.enabled().qresync && knows && !gone.is_empty()).then(|| selected.mailbox.heads().1);
         }
-        Ok(self.unselect())
+        let done = self.unselect();
+        Ok(match highest {
+            Some(highest) => done.with(ResponseCode::HighestModSeq(highest)),
+            None => done,
+        })
     }
 
     pub(super) fn unselect(&mut self) -> Completion {
@@ -140,7 +152,7 @@ fn missing(known: &NumberSet, present: &[u32], memory: &Qresync) -> NumberSet {
         sequences.iter().zip(uids.iter()).take_while(|(s, uid)| at(*s) == Some(*uid)).last().map_or(0, |(_, uid)| uid)
     });
     for range in known.ranges() {
-        let mut next = (*range.start()).max(from + 1);
+        let mut next = (*range.start()).max(from.saturating_add(1));
         let start = present.partition_point(|uid| *uid < next);
         for uid in present[start..].iter().take_while(|uid| *uid <= range.end()) {
             if next < *uid {

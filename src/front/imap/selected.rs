@@ -28,6 +28,11 @@ pub(super) struct Own<'o> {
 }
 
 impl Selected {
+    /// The HIGHESTMODSEQ to tell: no change up to it is unknown to the client.
+    pub(super) fn told(&self) -> ModSeq {
+        self.seen.min(self.mailbox.heads().1)
+    }
+
     /// The messages that a command means, as UIDs.
     pub(super) fn resolve(&self, set: &SequenceSet, uid: bool) -> Result<NumberSet, Stop> {
         match self.view.resolve(set, uid) {

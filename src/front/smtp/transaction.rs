@@ -260,6 +260,7 @@ impl Session {
             reports = ?reports,
             recipients = ?recipients,
             size = accepted.size,
+            places = ?accepted.places,
             refused = ?refused },
             "message taken"
         );

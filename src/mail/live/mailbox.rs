@@ -31,6 +31,19 @@ struct State {
     gone: bool,
 }
 
+/// A mailbox at one moment.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Survey<T> {
+    /// What was read of its messages.
+    pub read: T,
+    /// UIDNEXT
+    pub uid_next: Uid,
+    /// HIGHESTMODSEQ
+    pub highest_modseq: ModSeq,
+    /// How far changes were applied: what a session that has seen everything passes to [`LiveMailbox::update`].
+    pub position: ModSeq,
+}
+
 /// What a session must tell its client, given what it told before.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Update {
@@ -83,10 +96,15 @@ impl LiveMailbox {
         (state.uid_next, state.highest_modseq)
     }
 
-    /// How far changes were applied: what a session that has seen everything passes to [`Self::update`].
-    #[must_use]
-    pub fn position(&self) -> ModSeq {
-        self.state.read().position()
+    /// Hands all messages, by UID, to the reader, with what belongs to the same moment. It must be brief: changes wait.
+    pub fn survey<T>(&self, read: impl FnOnce(&[Membership]) -> T) -> Survey<T> {
+        let state = self.state.read();
+        Survey {
+            read: read(&state.messages),
+            uid_next: state.uid_next,
+            highest_modseq: state.highest_modseq,
+            position: state.position(),
+        }
     }
 
     /// Whether the mailbox was removed.

@@ -182,7 +182,7 @@ impl Server {
         };
         match extension {
             Extension::Size => word(&options.max_size.to_string()),
-            Extension::Auth => self.mechanisms().for_each(|mechanism| word(mechanism)),
+            Extension::Auth => self.mechanisms().for_each(&mut word),
             Extension::Limits => {
                 word(&format!("RCPTMAX={}", options.limits.recipients));
                 if let Some(messages) = options.limits.messages {
