@@ -149,6 +149,7 @@ impl Dialogue {
                 let login = mail.find_login(&username).await?.filter(|_| same(&username, authorization.as_deref()));
                 let Some(account) = login else { return Ok(self.fail(mail, &username).await) };
                 mail.shared.failures.forgive(&username);
+                mail.shared.failures.at_home(self.address, &username);
                 let login = Login { account: account.id, address: account.address };
                 if final_message.is_empty() {
                     return Ok(Outcome::Welcome(login));
@@ -182,21 +183,23 @@ impl Mail {
     /// # Errors
     /// When the store cannot be read.
     pub async fn login(&self, from: IpAddr, protocol: &'static str, username: &str, secret: Secret) -> Result<Outcome> {
-        let cache = &self.shared.logins;
-        let digest = cache.enabled.then(|| cache.digest(username, &secret));
-        // First, so that somebody else's guessing does not lock out a program that logged in lately.
-        if let Some(known) = digest.and_then(|digest| cache.known.get(&digest)) {
-            return Ok(Outcome::Welcome(known));
-        }
+        // Also before the cache is asked: or whoever is barred could go on guessing what is in it, and fast.
         if self.shared.failures.is_barred(from, username) {
             tracing::warn!(peer.ip = %from, protocol, login = username, "too many failed logins, refused unseen");
             return Ok(Outcome::Wait);
+        }
+        let cache = &self.shared.logins;
+        let digest = cache.enabled.then(|| cache.digest(username, &secret));
+        if let Some(known) = digest.and_then(|digest| cache.known.get(&digest)) {
+            self.shared.failures.at_home(from, username);
+            return Ok(Outcome::Welcome(known));
         }
         let account = self.find_login(username).await?;
         let Some(account) = self.compare(account, secret).await? else {
             return Ok(self.fail(from, protocol, username).await);
         };
         self.shared.failures.forgive(username);
+        self.shared.failures.at_home(from, username);
         let login = Login { account: account.id, address: account.address };
         if let Some(digest) = digest {
             cache.known.insert(digest, login.clone());

@@ -12,6 +12,9 @@ use posthorn_model::Address;
 /// The most keys remembered of each kind; beyond that the oldest go.
 const MOST: usize = 100_000;
 
+/// How long an address is known as one from which a login works.
+const HOME_TIME: Duration = Duration::from_secs(24 * 3600);
+
 /// Characters of a login that is no address.
 const LONGEST: usize = 320;
 
@@ -23,6 +26,8 @@ pub(crate) struct Failures {
     slow_down_limit: Duration,
     addresses: Mutex<HashMap<IpAddr, Count>>,
     accounts: Mutex<HashMap<String, Count>>,
+    /// Where each login worked lately: guessing elsewhere does not lock its owner out there.
+    homes: moka::sync::Cache<(String, IpAddr), ()>,
 }
 
 #[derive(Clone, Copy)]
@@ -41,14 +46,21 @@ impl Failures {
             slow_down_limit: auth.slow_down_limit.duration(),
             addresses: Mutex::default(),
             accounts: Mutex::default(),
+            homes: moka::sync::Cache::builder().max_capacity(MOST as u64).time_to_live(HOME_TIME).build(),
         }
     }
 
-    /// Whether this address or this login must wait before it may try again.
+    /// Whether this address, or this login when it comes from elsewhere than usual, must wait before it may try again.
     pub(crate) fn is_barred(&self, address: IpAddr, login: &str) -> bool {
         let over = |count: u32, limit: u32| limit > 0 && count >= limit;
-        over(self.count(&self.addresses, &network(address)), self.per_address)
-            || over(self.count(&self.accounts, &name(login)), self.per_account)
+        let (address, login) = (network(address), name(login));
+        over(self.count(&self.addresses, &address), self.per_address)
+            || over(self.count(&self.accounts, &login), self.per_account) && !self.homes.contains_key(&(login, address))
+    }
+
+    /// Remembers that this login works from this address.
+    pub(crate) fn at_home(&self, address: IpAddr, login: &str) {
+        self.homes.insert((name(login), network(address)), ());
     }
 
     /// Counts a failure and says how long its answer is to be held back.
@@ -125,6 +137,21 @@ mod tests {
         assert!(!failures.is_barred(OTHER, "bob@example.org"));
         failures.record(ONE, "eve@example.org");
         assert!(failures.is_barred(ONE, "anybody@example.org"));
+    }
+
+    #[test]
+    fn guessing_elsewhere_locks_nobody_out_at_home() {
+        let failures = Failures::new(&Auth { failures_per_address: 4, failures_per_account: 2, ..Auth::default() });
+        failures.at_home(ONE, "bob@example.org");
+        for _ in 0..3 {
+            failures.record(OTHER, "bob@example.org");
+        }
+        assert!(failures.is_barred(OTHER, "bob@example.org"));
+        assert!(!failures.is_barred(ONE, "bob@example.org"));
+        for _ in 0..4 {
+            failures.record(ONE, "bob@example.org");
+        }
+        assert!(failures.is_barred(ONE, "bob@example.org"), "the address has a limit of its own");
     }
 
     #[test]

@@ -118,3 +118,24 @@ async fn a_changed_password_counts_at_once() {
     assert!(attempt(&server, "bob@example.org", "right horse").await.starts_with("535"));
     assert!(attempt(&server, "bob@example.org", "new").await.starts_with("235"));
 }
+
+#[tokio::test]
+async fn a_barred_guesser_learns_nothing_and_locks_nobody_out() {
+    let server = server(|auth| auth.failures_per_account = 3).await;
+    // The owner's program logs in at home, which is remembered.
+    assert!(attempt(&server, "bob@example.org", "right horse").await.starts_with("235"));
+    let elsewhere = async |password: &str| {
+        let stream = crate::rows::stream_from(9, server.port(Speaks::Submissions)).await;
+        let mut client = harness::smtp_client::SmtpClient::over(stream.secure(server.tls()).await, server.tls());
+        client.reply().await;
+        client.hello("EHLO").await;
+        client.login("bob@example.org", password).await
+    };
+    for _ in 0..3 {
+        assert!(elsewhere("wrong").await.starts_with("535"));
+    }
+    // From here on right and wrong guesses look alike.
+    assert_eq!(elsewhere("wrong").await, elsewhere("right horse").await);
+    assert!(elsewhere("right horse").await.starts_with("454 4.7.0"));
+    assert!(attempt(&server, "bob@example.org", "right horse").await.starts_with("235"));
+}

@@ -1,5 +1,5 @@
 """mbsync keeps a local Maildir and the server equal, both ways, and has nothing to do the second time."""
-# needs: mbsync
+# needs: mbsync script
 # accounts: u0 u1
 
 import re

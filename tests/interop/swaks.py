@@ -79,11 +79,16 @@ with rig.step("port 25: refusals"):
 
 with rig.step("port 25: larger than allowed"):
     limit = int(re.search(r"250-SIZE (\d+)", swaks(rig.SMTP_PORT, "--quit-after", "EHLO"))[1])
-    swaks(rig.SMTP_PORT, "--from", f"{OUTSIDE}", "--quit-after", "MAIL")
-    text = rig.run(
-        "swaks", "--server", rig.HOST, "--port", rig.SMTP_PORT, "--from", f"{OUTSIDE}> SIZE={limit + 1} X=<", "--to", OTHER, "--quit-after", "MAIL", status=None
-    )
-    assert re.search(r"<\*\* (552 5\.3\.4|555 5\.5\.4|501 5\.5\.4)", text), text
+    # swaks announces no size by itself.
+    session = rig.Lines(rig.SMTP_PORT)
+    session.send(b"EHLO client.example\r\n" if session.line() else b"")
+    while session.line()[3:4] == b"-":
+        pass
+    session.send(f"MAIL FROM:<{OUTSIDE}> SIZE={limit + 1}\r\n".encode())
+    assert session.line().startswith(b"552 5.3.4 ")
+    session.send(f"MAIL FROM:<{OUTSIDE}> SIZE={limit}\r\n".encode())
+    assert session.line().startswith(b"250 2.1.0 ")
+    session.close()
     big = rig.folder("swaks") / "big"
     big.write_bytes(b"Subject: too big\r\n\r\n" + (b"x" * 70 + b"\r\n") * (limit // 72 + 10))
     before = stored()

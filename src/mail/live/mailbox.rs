@@ -60,10 +60,10 @@ pub struct Update {
 }
 
 impl LiveMailbox {
-    pub(super) fn new(row: &Mailbox, messages: Vec<Membership>, applied: ModSeq) -> Self {
-        let highest = messages.iter().map(|m| m.modseq).max().unwrap_or_default().max(row.highest_modseq);
-        // Rows may be newer than the change log is known; what a client is told to remember must not be.
-        let highest = highest.min(applied);
+    pub(super) fn new(row: &Mailbox, mut messages: Vec<Membership>, applied: ModSeq) -> Self {
+        // Rows may be newer than the change log is known, as in `apply`.
+        messages.iter_mut().for_each(|m| m.modseq = m.modseq.min(applied));
+        let highest = messages.iter().map(|m| m.modseq).max().unwrap_or_default().max(row.highest_modseq.min(applied));
         let uid_next = messages.last().map_or(row.uid_next, |last| row.uid_next.max(last.uid + 1));
         let state = State {
             messages,
@@ -162,13 +162,13 @@ impl LiveMailbox {
     /// Applies changes in their order; `rows` are the present rows of what was added or flagged. Applying a change
     /// twice changes nothing.
     ///
-    /// Rows that are newer than the last of these changes wait for the change that they belong to: another row of it
-    /// may not be here yet, and sessions would pass over that.
+    /// A row may be newer than the last of these changes. It is shown as of that change: a client that remembered the
+    /// newer modseq would never ask for the other rows of the change that it belongs to, which are not here yet.
     pub(super) fn apply(&self, changes: &[&Change], rows: Vec<Membership>, upto: ModSeq) {
         let mut state = self.state.write();
         let last = changes.iter().map(|change| change.modseq).max().unwrap_or_default().max(upto);
-        for row in rows.into_iter().filter(|row| row.modseq <= last) {
-            state.put(row);
+        for row in rows {
+            state.put(Membership { modseq: row.modseq.min(last), ..row });
         }
         for change in changes {
             if change.kind == Kind::Expunged {
