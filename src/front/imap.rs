@@ -163,8 +163,8 @@ impl Session {
                 Ok(None)
             }
             Event::AppendBegin { mailbox, .. } => self.begin_append(&mailbox).await.map(|()| None),
-            Event::AppendMessage { flags, date, size, .. } => {
-                self.announce_append(flags, date, size).await.map(|()| None)
+            Event::AppendMessage { flags, date, size, binary, .. } => {
+                self.announce_append(flags, date, (size, binary)).await.map(|()| None)
             }
             Event::AppendData(octets) => {
                 self.take_append(&octets);

@@ -155,6 +155,12 @@ impl Session {
         if how == Misbehaviour::EarlyTalker {
             self.manners.forget(peer.address);
         }
+        if how == Misbehaviour::BytesBehindStartTls {
+            // An attack on the client, not a clumsy one: somebody sits between the two.
+            tracing::warn!(session.id = %self.connection.id(), peer.ip = %peer.address, listener = %peer.listener,
+                "bytes behind STARTTLS, session closed");
+            return;
+        }
         tracing::info!(session.id = %self.connection.id(), peer.ip = %peer.address, listener = %peer.listener, ?how,
             "session ended for misbehaviour");
     }

@@ -103,7 +103,7 @@ impl Mail {
             Err(error) => return Ok(Err(error)),
         };
         states::set_keywords(&mut transaction, account, &keywords).await?;
-        transaction.commit().await.map_err(posthorn_store::Error::from)?;
+        transaction.commit().await?;
         live.set_keywords(keywords);
         Ok(Ok(flags))
     }
@@ -152,7 +152,7 @@ impl Mail {
         let change = Change { modseq: state.modseq, mailbox: mailbox.id(), kind: Kind::Flagged, uids };
         changes::log(&mut transaction, account.id(), &change).await?;
         changes::tell(&mut transaction, account.id(), state.modseq).await?;
-        transaction.commit().await.map_err(posthorn_store::Error::from)?;
+        transaction.commit().await?;
         account.committed(&[change], &[(mailbox.id(), flagged.changed.clone())]).await?;
         Ok(flagged)
     }
@@ -182,7 +182,7 @@ impl Mail {
         let change = Change { modseq: state.modseq, mailbox: mailbox.id(), kind: Kind::Expunged, uids: gone.clone() };
         changes::log(&mut transaction, account.id(), &change).await?;
         changes::tell(&mut transaction, account.id(), state.modseq).await?;
-        transaction.commit().await.map_err(posthorn_store::Error::from)?;
+        transaction.commit().await?;
         account.committed(&[change], &[]).await?;
         Ok(gone)
     }
@@ -290,6 +290,15 @@ impl Mail {
     pub async fn body_part(&self, id: MessageId, part: i32) -> Result<Option<Bytes>> {
         let mut connection = self.store.acquire().await?;
         Ok(messages::part(&mut connection, id, part).await?.map(Bytes::from))
+    }
+
+    /// Octets of the messages that bear `\Deleted`, by mailbox.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn deleted_bytes(&self, account: AccountId) -> Result<HashMap<MailboxId, u64>> {
+        let mut connection = self.store.acquire().await?;
+        Ok(memberships::deleted_bytes(&mut connection, account).await?.into_iter().collect())
     }
 
     /// When messages were put into their mailbox.

@@ -111,6 +111,21 @@ pub async fn saved(
     rows.into_iter().map(|row| Ok((uid(row.uid)?, row.saved_at))).collect()
 }
 
+/// Octets of the messages that bear `\Deleted`, by mailbox (DELETED-STORAGE, RFC 9208 §5.3).
+///
+/// # Errors
+/// What the database said.
+pub async fn deleted_bytes(connection: &mut PgConnection, account: AccountId) -> Result<Vec<(MailboxId, u64)>> {
+    let rows = sqlx::query!(
+        r#"select mailbox_id, sum(size)::bigint as "bytes!" from membership
+           where account_id = $1 and flags & 8 <> 0 group by mailbox_id"#,
+        account.0
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (MailboxId(row.mailbox_id), row.bytes.cast_unsigned())).collect())
+}
+
 /// How flags are to change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FlagChange {

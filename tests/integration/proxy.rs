@@ -129,12 +129,32 @@ async fn nine_spellings_are_one_client() {
         }
     });
     let server = Server::start(options).await;
-    for number in 0..SPELLINGS.len() {
+    for (number, spelling) in SPELLINGS.into_iter().enumerate() {
         let mut client = client_from(&server, 2, server.port_of(&format!("smtp{number}"))).await;
         client.stream.send("PROXY TCP6 fd82:7796:815b:af9d:230:48ff:fef2:aa4a ::1 4711 25\r\n").await;
         client.reply().await;
         let size = format!("SIZE {}", (number + 1) << 10);
         let offered = client.hello("EHLO").await;
-        assert!(offered.contains(&size), "{}: {offered:?}", SPELLINGS[number]);
+        assert!(offered.contains(&size), "{spelling}: {offered:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_proxy_adds_is_in_the_trace() {
+    let trace = harness::trace::Trace::listen();
+    let server = server().await;
+    let mut header = v2([10, 1, 2, 3]);
+    let name = b"mail.example.org";
+    header[15] += 3 + name.len() as u8;
+    header.extend([2, 0, name.len() as u8]);
+    header.extend(name);
+    let mut client = client_from(&server, 2, server.port(Speaks::Smtp)).await;
+    client.stream.send(header).await;
+    assert!(client.reply().await.starts_with("220 "));
+    client.hello("EHLO").await;
+    assert!(client.deliver("", &["bob@example.org"], "Subject: x\r\n\r\n").await.starts_with("250"));
+    let line = trace.line("message taken");
+    for part in ["peer.ip=10.1.2.3", "proxied_by=127.0.0.2", "mail.example.org"] {
+        assert!(line.contains(part), "{part}: {line}");
     }
 }

@@ -17,15 +17,15 @@ def b64(octets):
     return base64.b64encode(octets if isinstance(octets, bytes) else octets.encode())
 
 
-def plain(password=PASSWORD, authorization=""):
-    return b64(f"{authorization}\0{USER}\0{password}")
+def plain(password=None, authorization=""):
+    return b64(f"{authorization}\0{USER}\0{password or PASSWORD}")
 
 
 class Scram:
     """The client's half of RFC 5802 with SHA-256."""
 
-    def __init__(self, password=PASSWORD):
-        self.password = password
+    def __init__(self, password=None):
+        self.password = password or PASSWORD
         self.bare = f"n={USER},r={secrets.token_hex(12)}"
 
     def first(self):
@@ -137,15 +137,16 @@ def both(story, *arguments):
 
 
 def refusals(*stories):
-    """Each from an address of its own and with a good login in between, or they would be slowed ever more."""
-    sources = iter(range(2, 250))
-    for story in stories:
-        for session in (Imap, Submission):
-            with rig.step(f"{session.__name__}: {story.__name__}"):
-                new = session(f"127.0.4.{next(sources)}")
-                story(new)
-                new.lines.close()
-                plain_with_initial(Imap())
+    """Each from an address and with an account of its own, or they would be slowed ever more."""
+    global USER, PASSWORD
+    before = USER, PASSWORD
+    for number, (story, session) in enumerate((story, session) for story in stories for session in (Imap, Submission)):
+        with rig.step(f"{session.__name__}: {story.__name__}"):
+            USER, PASSWORD = rig.user(number), rig.PASSWORD
+            new = session(f"127.0.4.{number + 2}")
+            story(new)
+            new.lines.close()
+    USER, PASSWORD = before
 
 
 def plain_with_initial(session):

@@ -2,7 +2,10 @@
 # needs: openssl
 # accounts: u5
 
+import os
+import re
 import ssl
+from pathlib import Path
 
 import rig
 
@@ -73,6 +76,11 @@ with rig.step("bytes behind STARTTLS"):
         for behind in BEHIND[protocol]:
             print(f"- {name} {behind}")
             injection(protocol, port, behind)
+
+with rig.step("the operator can see it"):
+    log = Path(os.environ["SERVER_LOG"])
+    for name in SERVICES:
+        rig.eventually(lambda: re.search(rf"WARN.*bytes behind STARTTLS.*\blistener={name}\b", log.read_text()))
 
 with rig.step("the server goes on after all that"):
     imap = rig.Imap(5)

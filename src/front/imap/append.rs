@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, FixedOffset, Utc};
 use posthorn_imap::{Completion, ResponseCode};
-use posthorn_mail::accept::{Append, Appended, Intake};
-use posthorn_model::{Flags, KeywordError, MailboxId, Refusal};
+use posthorn_mail::accept::{Append, Appended};
+use posthorn_model::{Flags, KeywordError, MailboxId};
 
 use super::{Answer, Session, Stop};
 
@@ -11,8 +11,10 @@ use super::{Answer, Session, Stop};
 pub(super) struct Appending {
     mailbox: Option<MailboxId>,
     done: Vec<Append>,
-    current: Option<(Intake, Flags, Option<DateTime<Utc>>)>,
-    failed: Option<Refusal>,
+    current: Option<Append>,
+    /// Whether the current message came as literal8 and may hold NUL.
+    binary: bool,
+    failed: Option<Completion>,
     octets: u64,
 }
 
@@ -21,7 +23,7 @@ impl Session {
         let account = self.user()?.login.account;
         let mailbox = self.mail.find_mailbox(account, name).await?.map(|row| row.id);
         self.appending =
-            Some(Box::new(Appending { mailbox, done: Vec::new(), current: None, failed: None, octets: 0 }));
+            Some(Box::new(Appending { mailbox, done: Vec::new(), current: None, binary: false, failed: None, octets: 0 }));
         Ok(())
     }
 
@@ -29,13 +31,15 @@ impl Session {
         &mut self,
         flags: Vec<String>,
         date: Option<DateTime<FixedOffset>>,
-        size: u64,
+        (size, binary): (u64, bool),
     ) -> Result<(), Stop> {
         match self.judge_append(&flags, size).await {
             Ok(flags) => {
                 let body = self.mail.intake();
                 if let Some(appending) = &mut self.appending {
-                    appending.current = Some((body, flags, date.map(|date| date.with_timezone(&Utc))));
+                    let internal_date = date.map(|date| date.with_timezone(&Utc));
+                    appending.current = Some(Append { body, flags, internal_date });
+                    appending.binary = binary;
                 }
                 self.server.accept_literal();
             }
@@ -78,10 +82,16 @@ impl Session {
     pub(super) fn take_append(&mut self, octets: &[u8]) {
         let Some(appending) = &mut self.appending else { return };
         appending.octets += octets.len() as u64;
-        if let Some((body, ..)) = &mut appending.current
-            && let Err(refusal) = body.push(octets)
-        {
-            appending.failed = Some(refusal);
+        let Some(current) = &mut appending.current else { return };
+        let failed = if !appending.binary && octets.contains(&0) {
+            // RFC 9051 §9 `CHAR8`: NUL is only for literal8.
+            Some(Completion::no("The message holds NUL octets: send it as literal8").with(ResponseCode::Cannot))
+        } else {
+            let taken = current.body.push(octets);
+            taken.err().map(|refusal| Completion::no(refusal.text).with(ResponseCode::Unavailable))
+        };
+        if failed.is_some() {
+            appending.failed = failed;
             appending.current = None;
             appending.done.clear();
         }
@@ -89,19 +99,13 @@ impl Session {
 
     pub(super) fn end_append_message(&mut self) {
         let Some(appending) = &mut self.appending else { return };
-        if let Some((body, flags, internal_date)) = appending.current.take() {
-            appending.done.push(Append { body, flags, internal_date });
-        }
+        appending.done.extend(appending.current.take());
     }
 
     pub(super) async fn end_append(&mut self) -> Answer {
         let Some(appending) = self.appending.take() else { return Ok(Completion::bad("No APPEND in progress")) };
-        if let Some(refusal) = appending.failed {
-            return Ok(Completion::no(refusal.text).with(ResponseCode::Unavailable));
-        }
-        if appending.done.iter().any(|append| append.body.octets().contains(&0)) {
-            // RFC 9051 §6.3.12: NUL is only for literal8, and the store keeps messages as they came.
-            tracing::debug!(session.id = %self.connection.id(), "appended message holds NUL octets");
+        if let Some(completion) = appending.failed {
+            return Ok(completion);
         }
         let account = self.user()?.login.account;
         let Some(mailbox) = appending.mailbox else {

@@ -4,7 +4,7 @@ use posthorn_imap::{Completion, Qresync, ResponseCode, Select, View};
 use posthorn_mail::live::LiveMailbox;
 use posthorn_model::{Flags, ModSeq, NumberSet};
 
-use super::selected::Selected;
+use super::selected::{Selected, flags};
 use super::{Answer, Session, Stop};
 
 impl Session {
@@ -31,9 +31,9 @@ impl Session {
         });
         let (view, unseen) = survey.read;
         let (uid_next, highest, seen) = (survey.uid_next, survey.highest_modseq, survey.position);
-        self.describe(&select, &mailbox, (view.len(), unseen), (uid_next, highest))?;
+        let keywords = self.describe(&select, &mailbox, (view.len(), unseen), (uid_next, highest))?;
         let user = self.user.as_deref_mut().ok_or_else(|| Stop::Answer(Completion::bad("Log in first")))?;
-        user.selected = Some(Selected { mailbox, view, seen, read_only: select.read_only, changed });
+        user.selected = Some(Selected { mailbox, view, seen, read_only: select.read_only, keywords, changed });
         self.server.selected(select.read_only);
         if let Some(memory) = &select.qresync {
             self.resynchronise(memory).await?;
@@ -47,21 +47,15 @@ impl Session {
         mailbox: &LiveMailbox,
         (count, unseen): (u32, Option<usize>),
         (uid_next, highest): (u32, ModSeq),
-    ) -> Result<(), Stop> {
+    ) -> Result<usize, Stop> {
         let keywords = self.user()?.account.keywords();
         let rev2 = self.server.enabled().rev2;
-        let names = || Flags::SYSTEM.iter().map(|(_, name)| *name).chain(keywords.names().iter().map(String::as_str));
         let out = self.server.out();
-        out.flags(names());
+        flags(out, &keywords, select.read_only);
         out.exists(count);
         out.recent(0);
         if !rev2 && let Some(first) = unseen.and_then(|place| u32::try_from(place + 1).ok()) {
             out.ok(Some(&ResponseCode::Unseen(first)), "First unseen message");
-        }
-        if select.read_only {
-            out.permanent_flags([]);
-        } else {
-            out.permanent_flags(names().chain(std::iter::once("\\*")));
         }
         out.ok(Some(&ResponseCode::UidValidity(mailbox.uid_validity())), "UIDs valid");
         out.ok(Some(&ResponseCode::UidNext(uid_next)), "Next UID");
@@ -70,7 +64,7 @@ impl Session {
         if rev2 {
             out.list(&[], Some(posthorn_mail::mailboxes::DELIMITER), &select.mailbox, &[]);
         }
-        Ok(())
+        Ok(keywords.names().len())
     }
 
     /// Tells a returning client what it missed (RFC 7162 §3.2.5): first what is gone, then what changed.

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use posthorn_imap::{Completion, SequenceSet, View};
+use posthorn_imap::{Completion, Output, SequenceSet, View};
 use posthorn_mail::live::LiveMailbox;
-use posthorn_model::{ModSeq, NumberSet};
-
+use posthorn_model::{Flags, Keywords, ModSeq, NumberSet};
 use tokio::sync::watch;
 
 use super::{Session, Stop, User};
@@ -17,6 +16,8 @@ pub(super) struct Selected {
     /// How far the client was told.
     pub(super) seen: ModSeq,
     pub(super) read_only: bool,
+    /// How many keywords the client was told that there are.
+    pub(super) keywords: usize,
     /// Wakes an idling client. Only sessions with a mailbox listen, so that nothing is read for the others.
     pub(super) changed: watch::Receiver<ModSeq>,
 }
@@ -63,7 +64,7 @@ impl Session {
         if account.is_gone() {
             return self.server.dismiss("The account was removed");
         }
-        let Some(Selected { mailbox, view, seen, .. }) = selected else { return };
+        let Some(Selected { mailbox, view, seen, keywords: told, read_only, .. }) = selected else { return };
         let update = mailbox.update(*seen, view.uids());
         *seen = update.modseq;
         view.lose(&update.expunged);
@@ -83,6 +84,10 @@ impl Session {
         let known =
             |m: &posthorn_mail::Membership| own.is_some_and(|own| own.uids.contains(m.uid) && m.modseq == own.modseq);
         let keywords = account.keywords();
+        if keywords.names().len() > *told {
+            *told = keywords.names().len();
+            flags(out, &keywords, *read_only);
+        }
         let mut walk = view.walk();
         for message in update.flagged.iter().filter(|message| !known(message)) {
             let Some(sequence) = walk.seq_of(message.uid) else { continue };
@@ -96,5 +101,16 @@ impl Session {
         if update.gone {
             self.server.dismiss("The selected mailbox was deleted");
         }
+    }
+}
+
+/// Tells which flags there are, and which of them can be changed for good.
+pub(super) fn flags(out: &mut Output, keywords: &Keywords, read_only: bool) {
+    let names = || Flags::SYSTEM.iter().map(|(_, name)| *name).chain(keywords.names().iter().map(String::as_str));
+    out.flags(names());
+    if read_only {
+        out.permanent_flags([]);
+    } else {
+        out.permanent_flags(names().chain(std::iter::once("\\*")));
     }
 }

@@ -248,6 +248,7 @@ impl Session {
             listener = %peer.listener,
             peer.ip = %peer.address,
             proxied_by = peer.proxied_by.map(tracing::field::display),
+            proxy = peer.proxy.as_deref().map(tracing::field::debug),
             tls.version = peer.tls.as_ref().map(|tls| tls.version),
             tls.client_certificate = peer.tls.as_ref().and_then(|tls| tls.client_certificate.as_deref()),
             helo = self.hello.as_ref().map(|(name, _)| name.as_str()),

@@ -143,7 +143,7 @@ impl LiveAccount {
             return Ok(());
         }
         let mut connection = self.store.acquire().await?;
-        let mut changes = changes::since(&mut connection, self.id, from).await?;
+        let changes = changes::since(&mut connection, self.id, from).await?;
         if changes.is_empty() {
             // Somebody said that there was something: the account may be gone with its log.
             if wanted != ModSeq::MAX && states::read(&mut connection, self.id).await?.is_none() {
@@ -153,15 +153,8 @@ impl LiveAccount {
         }
         let loaded: Vec<(MailboxId, Arc<LiveMailbox>)> =
             self.mailboxes.lock().iter().map(|(id, held)| (*id, Arc::clone(&held.mailbox))).collect();
-        let mut rows = self.rows(&mut connection, &loaded, &changes).await?;
-        let mut last = changes.last().map_or(from, |change| change.modseq);
-        // Rows are read after the log and may show what it did not hold yet. A mailbox that took them would be ahead of
-        // changes that it has not applied, and its sessions would never hear of those.
-        while rows.iter().flatten().any(|row| row.modseq > last) {
-            changes.extend(changes::since(&mut connection, self.id, last).await?);
-            last = changes.last().map_or(last, |change| change.modseq);
-            rows = self.rows(&mut connection, &loaded, &changes).await?;
-        }
+        let last = changes.last().map_or(from, |change| change.modseq);
+        let rows = self.rows(&mut connection, &loaded, &changes).await?;
         for ((id, mailbox), rows) in loaded.iter().zip(rows) {
             let of: Vec<&Change> = changes.iter().filter(|change| change.mailbox == *id).collect();
             if of.iter().any(|change| change.kind == Kind::Mailbox)
