@@ -30,14 +30,7 @@ pub struct Database {
 
 impl Default for Database {
     fn default() -> Self {
-        Self {
-            url: None,
-            binaries: None,
-            user: "postgres".into(),
-            connections: 8,
-            writers: 1,
-            batch_rows: 256,
-        }
+        Self { url: None, binaries: None, user: "postgres".into(), connections: 8, writers: 1, batch_rows: 256 }
     }
 }
 

@@ -25,10 +25,6 @@ pub struct Server {
 
 impl Default for Server {
     fn default() -> Self {
-        Self {
-            hostname: "localhost.localdomain".into(),
-            data: "/var/lib/posthorn".into(),
-            grace: Span::from_secs(30),
-        }
+        Self { hostname: "localhost.localdomain".into(), data: "/var/lib/posthorn".into(), grace: Span::from_secs(30) }
     }
 }

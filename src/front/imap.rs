@@ -303,7 +303,7 @@ fn options(connection: &Connection, settings: &Settings) -> Options {
             ..Limits::default()
         },
         timeouts: Timeouts {
-            unauthenticated: imap.login_time.limit().unwrap_or(Duration::from_secs(60)),
+            unauthenticated: imap.login_time.limit().unwrap_or(Duration::from_secs(60)).min(idle),
             authenticated: idle,
             idle,
             ..Timeouts::default()

@@ -196,14 +196,16 @@ impl Mail {
     /// # Errors
     /// As [`Self::accept`].
     pub async fn append(&self, account: AccountId, mailbox: MailboxId, messages: Vec<Append>) -> Result<Appended> {
-        let mut parcel = Parcel { messages: Vec::with_capacity(messages.len()), atomic: true };
+        let mut parcel = Parcel { messages: Vec::with_capacity(messages.len()) };
         let mut held = Vec::new();
         for append in messages {
             let (raw, reservation) = append.body.finish(&[]);
             held.push(reservation);
             let message = self.read(self.store.message_id(), raw).await?;
             let internal_date = append.internal_date.unwrap_or(message.received_at);
-            parcel.messages.push((message, vec![Target { account, mailbox, flags: append.flags, internal_date }]));
+            parcel
+                .messages
+                .push((message, vec![Target { account, mailbox, flags: append.flags, internal_date, bond: 0 }]));
         }
         let placements = self.store.deliver(parcel).await?;
         drop(held);
@@ -242,11 +244,14 @@ impl Mail {
         each_alone: bool,
     ) -> Result<(Vec<std::result::Result<(), Refusal>>, Vec<String>)> {
         let mut destinations: Vec<Destination> = Vec::new();
-        for recipient in &envelope.recipients {
+        // What one reply answers for stands or falls together.
+        let mut bonds: Vec<u16> = Vec::new();
+        for (recipient, own) in envelope.recipients.iter().zip(0..) {
             let Route::Local(local) = &*recipient.route else { continue };
             for one in local {
                 if !destinations.iter().any(|known| (known.account, known.mailbox) == (one.account, one.mailbox)) {
                     destinations.push(one.clone());
+                    bonds.push(if each_alone { own } else { 0 });
                 }
             }
         }
@@ -255,7 +260,7 @@ impl Mail {
             return Ok((envelope.recipients.iter().map(|_| Err(refusal.clone())).collect(), Vec::new()));
         }
         let size = (message.header.len() + message.text.len()) as u64;
-        let (placements, fallen_back) = self.place_once(&destinations, message, !each_alone).await?;
+        let (placements, fallen_back) = self.place_once((&destinations, &bonds), message).await?;
         let mut places = Vec::new();
         for (at, (destination, placement)) in destinations.iter().zip(&placements).enumerate() {
             let Placement::Placed { uid, modseq, .. } = placement else { continue };
@@ -272,8 +277,9 @@ impl Mail {
             let of = |one: &Destination| {
                 destinations.iter().position(|known| (known.account, known.mailbox) == (one.account, one.mailbox))
             };
-            let refused =
-                local.iter().filter_map(of).map(|at| placements[at]).find(|p| !matches!(p, Placement::Placed { .. }));
+            let of_recipient: Vec<Placement> = local.iter().filter_map(of).map(|at| placements[at]).collect();
+            let reason = of_recipient.iter().find(|p| matches!(p, Placement::NoMailbox | Placement::OverQuota));
+            let refused = reason.or_else(|| of_recipient.iter().find(|p| **p == Placement::Withheld)).copied();
             outcomes.push(match refused {
                 None => Ok(()),
                 Some(placement) => Err(self.why_not(placement, &recipient.route, size).await?),
@@ -294,28 +300,35 @@ impl Mail {
     /// Delivers. Destinations whose folder vanished meanwhile fall back to their INBOX; which ones, it says as well.
     async fn place_once(
         &self,
-        destinations: &[Destination],
+        (destinations, bonds): (&[Destination], &[u16]),
         message: NewMessage,
-        atomic: bool,
     ) -> Result<(Vec<Placement>, Vec<usize>)> {
         let now = self.now();
-        let target = |account, mailbox| Target { account, mailbox, flags: Flags::none(), internal_date: now };
-        let targets = destinations.iter().map(|one| target(one.account, one.mailbox)).collect();
+        let target = |at: usize, mailbox| Target {
+            account: destinations[at].account,
+            mailbox,
+            flags: Flags::none(),
+            internal_date: now,
+            bond: bonds[at],
+        };
+        let targets = (0..destinations.len()).map(|at| target(at, destinations[at].mailbox)).collect();
         let mut retry = message.clone();
-        let mut placements = self.store.deliver(Parcel { messages: vec![(message, targets)], atomic }).await?;
+        let mut placements = self.store.deliver(Parcel { messages: vec![(message, targets)] }).await?;
         let lost: Vec<usize> = (0..placements.len()).filter(|at| placements[*at] == Placement::NoMailbox).collect();
-        if lost.is_empty() || lost.iter().all(|at| destinations[*at].mailbox == destinations[*at].inbox) {
+        if lost.iter().all(|at| destinations[*at].mailbox == destinations[*at].inbox) {
             return Ok((placements, Vec::new()));
         }
         self.shared.routes.clear();
         retry.id = self.store.message_id();
-        let again: Vec<usize> = if atomic { (0..placements.len()).collect() } else { lost };
-        let targets = again.iter().map(|at| target(destinations[*at].account, destinations[*at].inbox)).collect();
-        let second = self.store.deliver(Parcel { messages: vec![(retry, targets)], atomic }).await?;
+        let bound = |at: &usize| lost.iter().any(|lost| bonds[*lost] == bonds[*at]);
+        let again: Vec<usize> = (0..placements.len()).filter(bound).collect();
+        let now_at = |at: usize| if lost.contains(&at) { destinations[at].inbox } else { destinations[at].mailbox };
+        let targets = again.iter().map(|at| target(*at, now_at(*at))).collect();
+        let second = self.store.deliver(Parcel { messages: vec![(retry, targets)] }).await?;
         for (at, placement) in again.iter().zip(second) {
             placements[*at] = placement;
         }
-        Ok((placements, again))
+        Ok((placements, lost))
     }
 
     async fn why_not(&self, placement: Placement, route: &Route, size: u64) -> Result<Refusal> {

@@ -210,12 +210,22 @@ impl Server {
 
     fn banner(&mut self, due: Option<Instant>) -> Option<Step<Event>> {
         if let Some(due) = due {
+            let in_time = self.now.is_some_and(|now| now < due);
             if !self.buffer.is_empty() {
+                let proxy = proxy_header(&self.buffer);
+                if proxy == ProxyHeader::Perhaps && in_time {
+                    return Some(Step::NeedInput);
+                }
                 self.misbehaved(Misbehaviour::EarlyTalker);
+                if proxy == ProxyHeader::Begun {
+                    // Somebody who is not listed wants to speak for others: that gets no answer at all.
+                    self.mode = Mode::Closed;
+                    return None;
+                }
                 self.say(Reply::new(554, 5, 1, "You talk before being greeted").closing());
                 return None;
             }
-            if self.now.is_some_and(|now| now < due) {
+            if in_time {
                 return Some(Step::NeedInput);
             }
         }
@@ -403,5 +413,27 @@ impl Machine for Server {
             self.phase = Phase::Fresh;
             self.mode = Mode::Command;
         }
+    }
+}
+
+/// What early bytes say of the PROXY protocol.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum ProxyHeader {
+    /// They begin a header, version 1 or 2.
+    Begun,
+    /// They are something else.
+    No,
+    /// They are the first octets of one.
+    Perhaps,
+}
+
+fn proxy_header(bytes: &[u8]) -> ProxyHeader {
+    const VERSIONS: [&[u8]; 2] = [b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
+    if VERSIONS.iter().any(|version| bytes.starts_with(version)) {
+        ProxyHeader::Begun
+    } else if VERSIONS.iter().any(|version| version.starts_with(bytes)) {
+        ProxyHeader::Perhaps
+    } else {
+        ProxyHeader::No
     }
 }

@@ -58,6 +58,8 @@ pub struct Target {
     pub flags: Flags,
     /// INTERNALDATE.
     pub internal_date: DateTime<Utc>,
+    /// Targets of one parcel with the same number stand or fall together: one that is refused refuses all of them.
+    pub bond: u16,
 }
 
 /// Messages that one session stores at once.
@@ -65,8 +67,6 @@ pub struct Target {
 pub struct Parcel {
     /// Each message with the mailboxes that it goes to.
     pub messages: Vec<(NewMessage, Vec<Target>)>,
-    /// Whether one refused target refuses all.
-    pub atomic: bool,
 }
 
 /// What became of one target.
@@ -85,7 +85,7 @@ pub enum Placement {
         /// The account's modification sequence of this commit.
         modseq: ModSeq,
     },
-    /// Nothing was wrong with this target, but another of an atomic parcel was refused.
+    /// Nothing was wrong with this target, but another that it stands or falls with was refused.
     Withheld,
 }
 
@@ -268,14 +268,15 @@ async fn write(options: &PgConnectOptions, idle: &mut Idle, parcels: &[&Packed])
 /// The columns of `writer/deliver.sql`, gathered over all parcels.
 #[derive(Default)]
 struct Columns<'p> {
-    parcel: Vec<i64>,
+    /// Which parcel each target is of.
+    parcel: Vec<usize>,
+    bond: Vec<i64>,
     message: Vec<i64>,
     account: Vec<i64>,
     mailbox: Vec<i64>,
     flags: Vec<i64>,
     internal_date: Vec<DateTime<Utc>>,
     size: Vec<i64>,
-    atomic: Vec<bool>,
     messages: Vec<&'p NewMessage>,
     bodies: Vec<&'p Body>,
 }
@@ -283,19 +284,19 @@ struct Columns<'p> {
 impl<'p> Columns<'p> {
     fn of(parcels: &[&'p Packed]) -> Self {
         let mut columns = Self::default();
-        for (number, packed) in (0..).zip(parcels) {
+        for (number, packed) in parcels.iter().enumerate() {
             columns.bodies.extend(&packed.bodies);
             for (message, targets) in &packed.parcel.messages {
                 columns.messages.push(message);
                 for target in targets {
                     columns.parcel.push(number);
+                    columns.bond.push(((number as i64) << 16) | i64::from(target.bond));
                     columns.message.push(message.id.0);
                     columns.account.push(target.account.0);
                     columns.mailbox.push(target.mailbox.0);
                     columns.flags.push(target.flags.0.cast_signed());
                     columns.internal_date.push(target.internal_date);
                     columns.size.push(size(message));
-                    columns.atomic.push(packed.parcel.atomic);
                 }
             }
         }
@@ -308,14 +309,13 @@ async fn statement(connection: &mut PgConnection, parcels: &[&Packed]) -> Result
     let each = |pick: fn(&NewMessage) -> i64| of.messages.iter().map(|m| pick(m)).collect::<Vec<i64>>();
     let rows = sqlx::query_file!(
         "writer/deliver.sql",
-        &of.parcel,
+        &of.bond,
         &of.message,
         &of.account,
         &of.mailbox,
         &of.flags,
         &of.internal_date,
         &of.size,
-        &of.atomic,
         &each(|m| m.id.0),
         &each(size),
         &each(|m| i64::try_from(m.header.len()).unwrap_or(i64::MAX)),
@@ -347,7 +347,7 @@ async fn statement(connection: &mut PgConnection, parcels: &[&Packed]) -> Result
             _ if !row.fits => Placement::OverQuota,
             _ => Placement::Withheld,
         };
-        if let Some(outcome) = usize::try_from(*parcel).ok().and_then(|at| outcomes.get_mut(at)) {
+        if let Some(outcome) = outcomes.get_mut(*parcel) {
             outcome.push(placement);
         }
     }

@@ -140,7 +140,9 @@ impl ImapClient {
 
     /// APPEND of one message with a non-synchronising literal.
     pub async fn append(&mut self, mailbox: &str, message: &[u8]) -> Answer {
-        let head = format!("APPEND {mailbox} {{{}+}}\r\n", message.len());
+        // Only literal8 may hold NUL (RFC 9051 §9).
+        let binary = if message.contains(&0) { "~" } else { "" };
+        let head = format!("APPEND {mailbox} {binary}{{{}+}}\r\n", message.len());
         let tag = self.send(&[head.as_bytes(), message].concat()).await;
         self.answer(&tag).await
     }

@@ -22,8 +22,14 @@ impl Session {
     pub(super) async fn begin_append(&mut self, name: &str) -> Result<(), Stop> {
         let account = self.user()?.login.account;
         let mailbox = self.mail.find_mailbox(account, name).await?.map(|row| row.id);
-        self.appending =
-            Some(Box::new(Appending { mailbox, done: Vec::new(), current: None, binary: false, failed: None, octets: 0 }));
+        self.appending = Some(Box::new(Appending {
+            mailbox,
+            done: Vec::new(),
+            current: None,
+            binary: false,
+            failed: None,
+            octets: 0,
+        }));
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use posthorn_imap::{Completion, Qresync, ResponseCode, Select, View};
 use posthorn_mail::live::LiveMailbox;
 use posthorn_model::{Flags, ModSeq, NumberSet};
 
-use super::selected::{Selected, flags};
+use super::selected::{Selected, tell_flags, tell_permanent_flags};
 use super::{Answer, Session, Stop};
 
 impl Session {
@@ -51,12 +51,13 @@ impl Session {
         let keywords = self.user()?.account.keywords();
         let rev2 = self.server.enabled().rev2;
         let out = self.server.out();
-        flags(out, &keywords, select.read_only);
+        tell_flags(out, &keywords);
         out.exists(count);
         out.recent(0);
         if !rev2 && let Some(first) = unseen.and_then(|place| u32::try_from(place + 1).ok()) {
             out.ok(Some(&ResponseCode::Unseen(first)), "First unseen message");
         }
+        tell_permanent_flags(out, &keywords, select.read_only);
         out.ok(Some(&ResponseCode::UidValidity(mailbox.uid_validity())), "UIDs valid");
         out.ok(Some(&ResponseCode::UidNext(uid_next)), "Next UID");
         out.ok(Some(&ResponseCode::HighestModSeq(highest)), "Highest");

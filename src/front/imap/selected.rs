@@ -86,7 +86,8 @@ impl Session {
         let keywords = account.keywords();
         if keywords.names().len() > *told {
             *told = keywords.names().len();
-            flags(out, &keywords, *read_only);
+            tell_flags(out, &keywords);
+            tell_permanent_flags(out, &keywords, *read_only);
         }
         let mut walk = view.walk();
         for message in update.flagged.iter().filter(|message| !known(message)) {
@@ -104,13 +105,20 @@ impl Session {
     }
 }
 
-/// Tells which flags there are, and which of them can be changed for good.
-pub(super) fn flags(out: &mut Output, keywords: &Keywords, read_only: bool) {
-    let names = || Flags::SYSTEM.iter().map(|(_, name)| *name).chain(keywords.names().iter().map(String::as_str));
-    out.flags(names());
+/// Tells which flags there are.
+pub(super) fn tell_flags(out: &mut Output, keywords: &Keywords) {
+    out.flags(names(keywords));
+}
+
+/// Tells which flags can be changed for good.
+pub(super) fn tell_permanent_flags(out: &mut Output, keywords: &Keywords, read_only: bool) {
     if read_only {
         out.permanent_flags([]);
     } else {
-        out.permanent_flags(names().chain(std::iter::once("\\*")));
+        out.permanent_flags(names(keywords).chain(std::iter::once("\\*")));
     }
+}
+
+fn names(keywords: &Keywords) -> impl Iterator<Item = &str> {
+    Flags::SYSTEM.iter().map(|(_, name)| *name).chain(keywords.names().iter().map(String::as_str))
 }

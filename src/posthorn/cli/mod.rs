@@ -129,6 +129,13 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         _ => {}
     }
     let loaded = global.load()?;
+    if matches!(command, Command::Serve) {
+        // What `config check` would say keeps the server from starting, with file, line and key.
+        let problems = posthorn_config::check(&loaded);
+        if !problems.is_empty() {
+            return Err(Problems(problems).into());
+        }
+    }
     let voice = if matches!(command, Command::Serve) { Voice::Server } else { Voice::Command };
     logging::start(&loaded.config.log, voice)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;

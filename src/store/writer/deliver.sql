@@ -5,8 +5,8 @@ with
     placement as (
         select *
         from unnest(
-            $1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[], $7::bigint[], $8::boolean[]
-        ) with ordinality as p (parcel, message_id, account_id, mailbox_id, flags, internal_date, size, atomic, place)
+            $1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[], $7::bigint[]
+        ) with ordinality as p (bond, message_id, account_id, mailbox_id, flags, internal_date, size, place)
     ),
     locked as materialized (
         select s.account_id, s.used_bytes, s.used_messages, s.quota_bytes, s.quota_messages
@@ -30,7 +30,7 @@ with
         window same_account as (partition by p.account_id order by p.place rows unbounded preceding)
     ),
     decided as (
-        select *, (has_mailbox and fits) and (not atomic or bool_and(has_mailbox and fits) over (partition by parcel)) as accepted
+        select *, bool_and(has_mailbox and fits) over (partition by bond) as accepted
         from judged
     ),
     advanced as (
@@ -89,20 +89,20 @@ with
             (id, size, header_size, received_at, sent_at, message_id, envelope, bodystructure, structure, preview)
         select m.*
         from unnest(
-            $9::bigint[], $10::bigint[], $11::bigint[], $12::timestamptz[], $13::timestamptz[], $14::text[],
-            $15::bytea[], $16::bytea[], $17::bytea[], $18::text[]
+            $8::bigint[], $9::bigint[], $10::bigint[], $11::timestamptz[], $12::timestamptz[], $13::text[],
+            $14::bytea[], $15::bytea[], $16::bytea[], $17::text[]
         ) as m (id, size, header_size, received_at, sent_at, message_id, envelope, bodystructure, structure, preview)
         where exists (select from numbered n where n.message_id = m.id)
     ),
     kept as (
         insert into body (message_id, part, header, text)
         select b.*
-        from unnest($19::bigint[], $20::integer[], $21::bytea[], $22::bytea[]) as b (message_id, part, header, text)
+        from unnest($18::bigint[], $19::integer[], $20::bytea[], $21::bytea[]) as b (message_id, part, header, text)
         where exists (select from numbered n where n.message_id = b.message_id)
     ),
     told as (
         -- A payload holds 8000 octets at most, so many accounts are told in several.
-        select pg_notify('posthorn', $23::text || ':' || string_agg(account_id || '=' || modseq, ','))
+        select pg_notify('posthorn', $22::text || ':' || string_agg(account_id || '=' || modseq, ','))
         from (select account_id, modseq, (row_number() over () - 1) / 150 as chunk from advanced) a
         group by chunk
     )
