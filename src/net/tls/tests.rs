@@ -178,7 +178,7 @@ fn bad_files_are_named() {
     let (one, two) = (ca.issue(folder.path(), "one.example.org"), ca.issue(folder.path(), "two.example.org"));
     let load = |certificate: &Path, key: &Path, client_certificate| {
         let source = Source { names: Vec::new(), certificate: certificate.to_owned(), key: key.to_owned() };
-        let wanted = Wanted { minimum: TlsVersion::Tls12, client_certificate, client_ca: None };
+        let wanted = Wanted { minimum: TlsVersion::Tls12, client_certificate, client_ca: None, upgrades: false };
         ServerTls::load(vec![source], wanted).map(|_| ()).map_err(|error| error.to_string())
     };
     let none = ClientCertificate::None;
