@@ -9,7 +9,10 @@ use crate::{SequenceNumber, SequenceSet};
 /// client is told, which must not happen during FETCH, STORE and SEARCH (RFC 9051 §7.5.1).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct View {
-    uids: Vec<Uid>,
+    /// In ranges: a mailbox of 100,000 messages of which few were expunged takes little memory in each of its sessions.
+    uids: NumberSet,
+    /// How many messages lie before each of those ranges.
+    before: Vec<u32>,
     gone: NumberSet,
     saved: NumberSet,
 }
@@ -37,20 +40,29 @@ pub struct Expunged {
 pub struct OutOfRange;
 
 impl View {
-    /// A view of these UIDs; they are put in order, doubles dropped.
+    /// A view of these UIDs.
     #[must_use]
-    pub fn new(mut uids: Vec<Uid>) -> Self {
-        if !uids.is_sorted_by(|one, next| one < next) {
-            uids.sort_unstable();
-            uids.dedup();
+    pub fn new(uids: impl IntoIterator<Item = Uid>) -> Self {
+        Self::of(uids.into_iter().collect())
+    }
+
+    fn of(uids: NumberSet) -> Self {
+        let mut count = 0;
+        let mut before = Vec::with_capacity(uids.as_ranges().len());
+        for (first, last) in uids.as_ranges() {
+            before.push(count);
+            count += last - first + 1;
         }
-        Self { uids, ..Self::default() }
+        Self { uids, before, ..Self::default() }
     }
 
     /// How many messages the client counts.
     #[must_use]
     pub fn len(&self) -> u32 {
-        self.uids.len() as u32
+        match (self.uids.as_ranges().last(), self.before.last()) {
+            (Some((first, last)), Some(before)) => before + (last - first) + 1,
+            _ => 0,
+        }
     }
 
     /// Whether the client sees an empty mailbox.
@@ -59,28 +71,30 @@ impl View {
         self.uids.is_empty()
     }
 
-    /// Every UID, ascending; its place plus one is its sequence number.
+    /// Every UID that the client counts.
     #[must_use]
-    pub fn uids(&self) -> &[Uid] {
+    pub fn uids(&self) -> &NumberSet {
         &self.uids
     }
 
     /// The sequence number of a UID.
     #[must_use]
     pub fn seq_of(&self, uid: Uid) -> Option<u32> {
-        self.uids.binary_search(&uid).ok().map(|at| at as u32 + 1)
+        self.walk().seq_of(uid)
     }
 
     /// The UID at a sequence number.
     #[must_use]
     pub fn uid_of(&self, sequence: u32) -> Option<Uid> {
-        self.uids.get((sequence as usize).checked_sub(1)?).copied()
+        let at = self.before.partition_point(|before| *before < sequence).checked_sub(1)?;
+        let (first, last) = *self.uids.as_ranges().get(at)?;
+        first.checked_add(sequence - self.before[at] - 1).filter(|uid| *uid <= last)
     }
 
     /// Finds sequence numbers of ascending UIDs without searching each one anew.
     #[must_use]
     pub fn walk(&self) -> Walk<'_> {
-        Walk { uids: &self.uids, next: 0 }
+        Walk { ranges: self.uids.as_ranges(), before: &self.before, at: 0 }
     }
 
     /// The messages that a command means. `uid` says how its numbers are to be read. UIDs that are not here are passed
@@ -93,17 +107,24 @@ impl View {
             return Ok(self.of_uids(&self.saved));
         }
         if uid {
-            let last = self.uids.last().copied().unwrap_or(0);
+            let last = self.uids.last().unwrap_or(0);
             return Ok(self.of_uids(&set.resolve(last, &self.saved)));
         }
         let sequences = self.sequences(set)?;
-        let mut uids = Runs::default();
+        let mut uids = NumberSet::new();
+        let mut places = self.places().peekable();
         for range in sequences.ranges() {
-            for &uid in &self.uids[*range.start() as usize - 1..*range.end() as usize] {
-                uids.push(uid);
+            while places.next_if(|(_, last, _)| last < range.start()).is_some() {}
+            while let Some(&(first, last, uid)) = places.peek().filter(|(first, ..)| first <= range.end()) {
+                let (low, high) = (first.max(*range.start()), last.min(*range.end()));
+                uids.insert_range(uid + (low - first)..=uid + (high - first));
+                if last > *range.end() {
+                    break;
+                }
+                places.next();
             }
         }
-        Ok(Selection { uids: uids.into_set(), sequences })
+        Ok(Selection { uids, sequences })
     }
 
     /// Sequence numbers as written. A range up to `*` ends at the last message even where it begins behind it: clients ask
@@ -131,28 +152,38 @@ impl View {
     /// Those of the UIDs that are here.
     #[must_use]
     pub fn of_uids(&self, wanted: &NumberSet) -> Selection {
-        let (mut sequences, mut uids) = (Runs::default(), Runs::default());
-        for range in wanted.ranges() {
-            let from = self.uids.partition_point(|uid| uid < range.start());
-            let to = from + self.uids[from..].partition_point(|uid| uid <= range.end());
-            for (at, &uid) in self.uids[from..to].iter().enumerate() {
-                sequences.push((from + at) as u32 + 1);
-                uids.push(uid);
+        let uids = self.uids.intersection(wanted);
+        let mut walk = self.walk();
+        let mut sequences = NumberSet::new();
+        for range in uids.ranges() {
+            // A range of the intersection never leaves a range of ours.
+            if let Some(sequence) = walk.seq_of(*range.start()) {
+                sequences.insert_range(sequence..=sequence + (range.end() - range.start()));
             }
         }
-        Selection { sequences: sequences.into_set(), uids: uids.into_set() }
+        Selection { sequences, uids }
+    }
+
+    /// Our ranges as first and last sequence number, and first UID.
+    fn places(&self) -> impl Iterator<Item = (u32, u32, Uid)> {
+        let ranges = self.uids.as_ranges().iter().zip(&self.before);
+        ranges.map(|((first, last), before)| (before + 1, before + 1 + (last - first), *first))
     }
 
     /// Adds new messages at the end, each UID above all before it (others are passed over); returns how many there are
     /// now, for EXISTS, or `None` when nothing was added.
     pub fn append(&mut self, uids: impl IntoIterator<Item = Uid>) -> Option<u32> {
-        let before = self.uids.len();
+        let before = self.len();
         for uid in uids {
-            if self.uids.last().is_none_or(|&last| last < uid) {
-                self.uids.push(uid);
+            if self.uids.last().is_none_or(|last| last < uid) {
+                let count = self.len();
+                self.uids.insert(uid);
+                if self.uids.as_ranges().len() > self.before.len() {
+                    self.before.push(count);
+                }
             }
         }
-        (self.uids.len() > before).then(|| self.len())
+        (self.len() > before).then(|| self.len())
     }
 
     /// Remembers that these UIDs are gone, without telling: their sequence numbers stay.
@@ -180,24 +211,12 @@ impl View {
             return Expunged::default();
         }
         let gone = std::mem::take(&mut self.gone);
-        let (mut sequences, mut uids, mut sequence) = (Vec::new(), Runs::default(), 0);
-        let first = gone.first().unwrap_or(0);
-        let kept = self.uids.partition_point(|&uid| uid < first);
-        let mut ranges = gone.ranges().peekable();
-        sequence += kept as u32;
-        let tail: Vec<Uid> = self.uids.split_off(kept);
-        for uid in tail {
-            sequence += 1;
-            while ranges.next_if(|range| *range.end() < uid).is_some() {}
-            if ranges.peek().is_some_and(|range| range.contains(&uid)) {
-                sequences.push(sequence);
-                uids.push(uid);
-            } else {
-                self.uids.push(uid);
-            }
-        }
+        let Selection { sequences, uids } = self.of_uids(&gone);
+        let mut sequences: Vec<u32> = sequences.iter().collect();
         sequences.reverse();
-        Expunged { sequences, uids: uids.into_set() }
+        let saved = std::mem::take(&mut self.saved);
+        *self = Self { saved, ..Self::of(self.uids.difference(&uids)) };
+        Expunged { sequences, uids }
     }
 
     /// Messages are gone and the client may be told at once: [`lose`](Self::lose) and [`announce`](Self::announce).
@@ -215,45 +234,20 @@ impl View {
 /// Looks up ascending UIDs.
 #[derive(Clone, Debug)]
 pub struct Walk<'v> {
-    uids: &'v [Uid],
-    next: usize,
+    ranges: &'v [(Uid, Uid)],
+    before: &'v [u32],
+    at: usize,
 }
 
 impl Walk<'_> {
     /// The sequence number of a UID; fast when UIDs are asked for in ascending order, right in any order.
     pub fn seq_of(&mut self, uid: Uid) -> Option<u32> {
-        if self.uids.get(self.next) != Some(&uid) {
-            self.next = self.uids.binary_search(&uid).ok()?;
+        let within = |range: &(Uid, Uid)| range.0 <= uid && uid <= range.1;
+        if !self.ranges.get(self.at).is_some_and(within) {
+            self.at = self.ranges.partition_point(|range| range.1 < uid);
         }
-        self.next += 1;
-        Some(self.next as u32)
-    }
-}
-
-/// Builds a set from ascending numbers, run by run.
-#[derive(Default)]
-struct Runs {
-    set: NumberSet,
-    run: Option<(u32, u32)>,
-}
-
-impl Runs {
-    fn push(&mut self, number: u32) {
-        match &mut self.run {
-            Some((_, end)) if end.checked_add(1) == Some(number) => *end = number,
-            run => {
-                if let Some((start, end)) = run.replace((number, number)) {
-                    self.set.insert_range(start..=end);
-                }
-            }
-        }
-    }
-
-    fn into_set(mut self) -> NumberSet {
-        if let Some((start, end)) = self.run {
-            self.set.insert_range(start..=end);
-        }
-        self.set
+        let (first, _) = self.ranges.get(self.at).filter(|range| within(range))?;
+        Some(self.before[self.at] + (uid - first) + 1)
     }
 }
 
@@ -284,7 +278,7 @@ mod tests {
 
     #[test]
     fn disorder_is_put_right() {
-        assert_eq!(View::new(vec![3, 1, 3]).uids(), [1, 3]);
+        assert_eq!(*View::new(vec![3, 1, 3]).uids(), set(&[1, 3]));
     }
 
     #[test]
@@ -314,12 +308,12 @@ mod tests {
         let mut view = view();
         let told = view.expunge(&set(&[3, 4, 5, 21]));
         assert_eq!(told, Expunged { sequences: vec![6, 3, 2], uids: set(&[3, 5, 21]) });
-        assert_eq!(view.uids(), [2, 8, 13]);
+        assert_eq!(*view.uids(), set(&[2, 8, 13]));
         let mut client = vec![2, 3, 5, 8, 13, 21];
         for sequence in told.sequences {
             client.remove(sequence as usize - 1);
         }
-        assert_eq!(client, view.uids());
+        assert_eq!(client, view.uids().iter().collect::<Vec<_>>());
     }
 
     #[test]
@@ -349,10 +343,10 @@ mod tests {
 
     #[test]
     fn a_hundred_thousand_are_expunged_in_one_pass() {
-        let mut view = View::new((1..=100_000).collect());
+        let mut view = View::new(1..=100_000);
         let odd: NumberSet = (1..=100_000).filter(|uid| uid % 2 == 1).collect();
         assert_eq!(view.expunge(&odd).sequences.len(), 50_000);
-        assert_eq!(view.uids().first(), Some(&2));
+        assert_eq!(view.uids().first(), Some(2));
         assert_eq!(view.len(), 50_000);
     }
 
@@ -398,7 +392,9 @@ mod tests {
                     assert_eq!(found.sequences.iter().collect::<Vec<_>>(), places);
                 }
             }
-            assert_eq!(view.uids(), client);
+            assert_eq!(view.uids().iter().collect::<Vec<_>>(), client);
+            let places: Vec<_> = (1..=view.len()).filter_map(|sequence| view.uid_of(sequence)).collect();
+            assert_eq!(places, client);
         }
     }
 }

@@ -63,6 +63,55 @@ impl NumberSet {
         self.0.iter().map(|&(start, end)| start..=end)
     }
 
+    /// The ranges as (first, last), ascending; for whoever searches them.
+    #[must_use]
+    pub fn as_ranges(&self) -> &[(u32, u32)] {
+        &self.0
+    }
+
+    /// The numbers that are in both sets.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let mut both = Self::new();
+        let mut rest = other.0.iter().copied().peekable();
+        for &(start, end) in &self.0 {
+            while rest.next_if(|range| range.1 < start).is_some() {}
+            while let Some(&(low, high)) = rest.peek().filter(|range| range.0 <= end) {
+                both.insert_range(low.max(start)..=high.min(end));
+                if high > end {
+                    break;
+                }
+                rest.next();
+            }
+        }
+        both
+    }
+
+    /// The numbers that are in this set and not in the other.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Self {
+        let mut left = Self::new();
+        let mut rest = other.0.iter().copied().peekable();
+        for &(start, end) in &self.0 {
+            let mut from = Some(start);
+            while rest.next_if(|range| range.1 < start).is_some() {}
+            while let (Some(low), Some(&(first, last))) = (from, rest.peek().filter(|range| range.0 <= end)) {
+                if low < first {
+                    left.insert_range(low..=first - 1);
+                }
+                from = last.checked_add(1).filter(|next| *next <= end);
+                if last > end {
+                    break;
+                }
+                rest.next();
+            }
+            if let Some(low) = from {
+                left.insert_range(low..=end);
+            }
+        }
+        left
+    }
+
     /// Every number, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.0.iter().flat_map(|&(start, end)| start..=end)
@@ -134,5 +183,25 @@ mod tests {
         let mut set: NumberSet = [1, 3, 5, 7].into_iter().collect();
         set.insert_range(2..=6);
         assert_eq!(set.to_string(), "1:7");
+    }
+
+    #[test]
+    fn sets_are_compared_range_by_range() {
+        let mut state = 12_345_u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state >> 26
+        };
+        for _ in 0..500 {
+            let one: Vec<u32> = (0..next() % 40).map(|_| next()).collect();
+            let other: Vec<u32> = (0..next() % 40).map(|_| next()).collect();
+            let (a, b): (NumberSet, NumberSet) = (one.iter().copied().collect(), other.iter().copied().collect());
+            let both: NumberSet = one.iter().copied().filter(|number| other.contains(number)).collect();
+            let left: NumberSet = one.iter().copied().filter(|number| !other.contains(number)).collect();
+            assert_eq!(a.intersection(&b), both, "{a} and {b}");
+            assert_eq!(a.difference(&b), left, "{a} without {b}");
+        }
+        let all: NumberSet = [u32::MAX - 1, u32::MAX].into_iter().collect();
+        assert_eq!(all.difference(&all), NumberSet::new());
     }
 }

@@ -27,7 +27,7 @@ impl Session {
         // All of one moment: a HIGHESTMODSEQ beyond what the view shows would let a returning client miss the rest.
         let survey = mailbox.survey(|messages| {
             let unseen = messages.iter().position(|message| !message.flags.contains(Flags::SEEN));
-            (View::new(messages.iter().map(|message| message.uid).collect()), unseen)
+            (View::new(messages.iter().map(|message| message.uid)), unseen)
         });
         let (view, unseen) = survey.read;
         let (uid_next, highest, seen) = (survey.uid_next, survey.highest_modseq, survey.position);
@@ -81,11 +81,10 @@ impl Session {
         }
         let gone = self.mail.expunged_since(user.login.account, selected.mailbox.id(), memory.mod_seq).await?;
         let (user, selected) = self.selected()?;
-        let present: NumberSet = selected.view.uids().iter().copied().collect();
-        let vanished: NumberSet = match gone {
-            Some(gone) => gone.iter().filter(|uid| known.contains(*uid) && !present.contains(*uid)).collect(),
+        let vanished = match gone {
+            Some(gone) => gone.intersection(&known).difference(selected.view.uids()),
             // The log does not reach back: every known UID that is not here any more.
-            None => missing(&known, selected.view.uids(), memory),
+            None => missing(&known, &selected.view, memory),
         };
         let changed = selected.mailbox.with(|messages| {
             let wanted = |m: &&posthorn_mail::Membership| m.modseq > memory.mod_seq && known.contains(m.uid);
@@ -140,26 +139,15 @@ pub(super) fn mailbox_id(id: posthorn_model::MailboxId) -> String {
 
 /// Known UIDs that are not present, ascending. A client that named matching pairs of numbers and UIDs need only be
 /// told from the first pair on that does not match any more (RFC 7162 §3.2.5.2).
-fn missing(known: &NumberSet, present: &[u32], memory: &Qresync) -> NumberSet {
-    let mut gone = NumberSet::new();
-    let from = memory.known_pairs.as_ref().map_or(0, |(sequences, uids)| {
-        let at = |sequence: u32| present.get(sequence as usize - 1).copied();
-        sequences.iter().zip(uids.iter()).take_while(|(s, uid)| at(*s) == Some(*uid)).last().map_or(0, |(_, uid)| uid)
-    });
-    for range in known.ranges() {
-        let mut next = (*range.start()).max(from.saturating_add(1));
-        let start = present.partition_point(|uid| *uid < next);
-        for uid in present[start..].iter().take_while(|uid| *uid <= range.end()) {
-            if next < *uid {
-                gone.insert_range(next..=*uid - 1);
-            }
-            next = uid.saturating_add(1);
-        }
-        if next <= *range.end() {
-            gone.insert_range(next..=*range.end());
+fn missing(known: &NumberSet, view: &View, memory: &Qresync) -> NumberSet {
+    let mut settled = NumberSet::new();
+    if let Some((sequences, uids)) = &memory.known_pairs {
+        let matching = sequences.iter().zip(uids.iter()).take_while(|(s, uid)| view.uid_of(*s) == Some(*uid));
+        if let Some((_, uid)) = matching.last() {
+            settled.insert_range(1..=uid);
         }
     }
-    gone
+    known.difference(view.uids()).difference(&settled)
 }
 
 #[cfg(test)]
@@ -171,9 +159,9 @@ mod tests {
         let memory = Qresync { uid_validity: 1, mod_seq: 1, known_uids: None, known_pairs: None };
         let mut known = NumberSet::new();
         known.insert_range(1..=10);
-        assert_eq!(missing(&known, &[2, 3, 7], &memory).to_string(), "1,4:6,8:10");
-        assert_eq!(missing(&known, &[], &memory).to_string(), "1:10");
+        assert_eq!(missing(&known, &View::new([2, 3, 7]), &memory).to_string(), "1,4:6,8:10");
+        assert_eq!(missing(&known, &View::default(), &memory).to_string(), "1:10");
         let pairs = Some((NumberSet::from_iter([1, 2]), NumberSet::from_iter([2, 3])));
-        assert_eq!(missing(&known, &[2, 3, 7], &Qresync { known_pairs: pairs, ..memory }).to_string(), "4:6,8:10");
+        assert_eq!(missing(&known, &View::new([2, 3, 7]), &Qresync { known_pairs: pairs, ..memory }).to_string(), "4:6,8:10");
     }
 }

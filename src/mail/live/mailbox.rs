@@ -132,12 +132,12 @@ impl LiveMailbox {
         })
     }
 
-    /// What changed since `seen`, for a session that knows the messages `known` (ascending).
+    /// What changed since `seen`, for a session that knows the messages `known`.
     #[must_use]
-    pub fn update(&self, seen: ModSeq, known: &[Uid]) -> Update {
+    pub fn update(&self, seen: ModSeq, known: &NumberSet) -> Update {
         let state = self.state.read();
         let mut update = Update { modseq: state.position(), gone: state.gone, ..Update::default() };
-        let last = known.last().copied().unwrap_or(0);
+        let last = known.last().unwrap_or(0);
         if update.modseq == seen {
             return update;
         }
@@ -224,10 +224,10 @@ impl State {
     }
 
     /// The long way, for a session that is behind the journal: both lists side by side.
-    fn compare(&self, seen: ModSeq, known: &[Uid], update: &mut Update) {
-        let last = known.last().copied().unwrap_or(0);
+    fn compare(&self, seen: ModSeq, known: &NumberSet, update: &mut Update) {
+        let last = known.last().unwrap_or(0);
         let mut present = self.messages.iter().peekable();
-        for &uid in known {
+        for uid in known.iter() {
             while present.next_if(|m| m.uid < uid).is_some() {}
             match present.next_if(|m| m.uid == uid) {
                 None => update.expunged.insert(uid),
