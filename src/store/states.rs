@@ -38,6 +38,28 @@ impl State {
     }
 }
 
+struct Row {
+    modseq: i64,
+    used_bytes: i64,
+    used_messages: i64,
+    quota_bytes: Option<i64>,
+    quota_messages: Option<i64>,
+    keywords: Vec<String>,
+}
+
+impl From<Row> for State {
+    fn from(row: Row) -> Self {
+        Self {
+            modseq: row.modseq.cast_unsigned(),
+            used_bytes: row.used_bytes,
+            used_messages: row.used_messages,
+            quota_bytes: row.quota_bytes,
+            quota_messages: row.quota_messages,
+            keywords: Keywords::new(row.keywords),
+        }
+    }
+}
+
 /// Makes the state of a new account.
 ///
 /// # Errors
@@ -64,21 +86,15 @@ pub async fn create(
 /// # Errors
 /// What the database said.
 pub async fn read(connection: &mut PgConnection, account: AccountId) -> Result<Option<State>> {
-    let row = sqlx::query!(
+    let row = sqlx::query_as!(
+        Row,
         "select modseq, used_bytes, used_messages, quota_bytes, quota_messages, keywords
          from mail_state where account_id = $1",
         account.0
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| State {
-        modseq: row.modseq.cast_unsigned(),
-        used_bytes: row.used_bytes,
-        used_messages: row.used_messages,
-        quota_bytes: row.quota_bytes,
-        quota_messages: row.quota_messages,
-        keywords: Keywords::new(row.keywords),
-    }))
+    Ok(row.map(State::from))
 }
 
 /// Locks the account until the transaction ends and takes its next modseq. `None` when there is no such account.
@@ -86,21 +102,15 @@ pub async fn read(connection: &mut PgConnection, account: AccountId) -> Result<O
 /// # Errors
 /// What the database said.
 pub async fn advance(connection: &mut PgConnection, account: AccountId) -> Result<Option<State>> {
-    let row = sqlx::query!(
+    let row = sqlx::query_as!(
+        Row,
         "update mail_state set modseq = modseq + 1 where account_id = $1
          returning modseq, used_bytes, used_messages, quota_bytes, quota_messages, keywords",
         account.0
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| State {
-        modseq: row.modseq.cast_unsigned(),
-        used_bytes: row.used_bytes,
-        used_messages: row.used_messages,
-        quota_bytes: row.quota_bytes,
-        quota_messages: row.quota_messages,
-        keywords: Keywords::new(row.keywords),
-    }))
+    Ok(row.map(State::from))
 }
 
 /// Writes the keywords of an account locked by [`advance`].
