@@ -49,8 +49,8 @@ pub enum ListenAddressError {
     /// IPv6 without brackets.
     #[error("an IPv6 address needs brackets: write \"{1}\" instead of \"{0}\"")]
     Unbracketed(String, String),
-    /// A path that is too long for a socket address, or holds a NUL.
-    #[error("the socket path \"{0}\" is longer than 107 octets or holds a NUL")]
+    /// A path that names no file, is too long for a socket address, or holds a NUL.
+    #[error("the socket path \"{0}\" names no file, is longer than 107 octets or holds a NUL")]
     UnixPath(String),
 }
 
@@ -159,11 +159,13 @@ impl JsonSchema for ListenAddress {
 }
 
 fn unix(text: &str) -> Result<ListenAddress, ListenAddressError> {
-    if text.len() > UNIX_PATH_LIMIT || text.contains('\0') || text.ends_with('/') {
+    let folder = text.ends_with('/') || text.ends_with("/.");
+    // Collected from components so that `/run//x` and `/run/./x` are one path.
+    let path: PathBuf = PathBuf::from(text).components().collect();
+    if text.len() > UNIX_PATH_LIMIT || text.contains('\0') || folder || path.file_name().is_none() {
         return Err(ListenAddressError::UnixPath(text.to_owned()));
     }
-    // Collected from components so that `/run//x` and `/run/./x` are one path.
-    Ok(ListenAddress::Unix(PathBuf::from(text).components().collect()))
+    Ok(ListenAddress::Unix(path))
 }
 
 fn systemd(text: &str, name: &str) -> Result<ListenAddress, ListenAddressError> {
@@ -312,7 +314,7 @@ mod tests {
         for text in ["systemd:", "systemd:a:b", "systemd:a b"] {
             assert!(refusal(text).contains("names no socket"), "{text}");
         }
-        for text in ["/run/".to_owned(), format!("/{}", "x".repeat(107)), "/a\0b".into()] {
+        for text in ["/run/".to_owned(), "//.".into(), "/run/.".into(), "/run/..".into(), format!("/{}", "x".repeat(107)), "/a\0b".into()] {
             assert!(refusal(&text).contains("socket path"), "{text:?}");
         }
     }

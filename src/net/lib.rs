@@ -35,6 +35,7 @@ pub use caps::{CapsSnapshot, Scope};
 pub use connection::{Connection, Ended, Next};
 pub use dial::{client_config, dial_tls, secure};
 pub use listeners::{BindError, Bound, EndpointId, Listeners};
+pub use memory::resident;
 pub use peer::{Local, Peer};
 pub use proxy::ProxyNote;
 pub use service::{Overload, Service};

@@ -28,7 +28,9 @@ impl MemoryGauge {
     }
 }
 
-fn resident() -> Option<u64> {
+/// The memory that this process uses at the moment, in octets; `None` where the system does not tell.
+#[must_use]
+pub fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -43,8 +43,7 @@ impl Appliance {
 
     async fn start_on(config: &Config, database: &Database) -> anyhow::Result<(Mail, Listeners)> {
         let store = database.store(&config.database).await?;
-        // Half of what may be used is for bodies; sessions, caches and the rest have the other half.
-        let body_memory = config.limits.memory.map_or(BODY_MEMORY, |memory| memory.octets() / 2);
+        let body_memory = config.limits.memory.map_or(BODY_MEMORY, |memory| body_memory(memory.octets()));
         let settings = posthorn_mail::Settings {
             mail: config.mail.clone(),
             auth: config.auth.clone(),
@@ -113,6 +112,12 @@ impl Appliance {
         self.mail.store().close().await;
         self.database.close().await;
     }
+}
+
+/// The share of a memory limit that bodies have: half of what the program does not use already for itself. Sessions,
+/// caches, logins and what the allocator holds back have the other half.
+fn body_memory(limit: u64) -> u64 {
+    limit.saturating_sub(posthorn_net::resident().unwrap_or(0)) / 2
 }
 
 /// Which service answers which protocol: the one place where rows of the configuration become services.

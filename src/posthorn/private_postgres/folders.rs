@@ -56,6 +56,11 @@ impl Folders {
         &self.socket
     }
 
+    /// What the server lays beside its socket, with its process id in it.
+    pub(super) fn socket_lock(&self) -> PathBuf {
+        self.socket.join(format!(".s.PGSQL.{PORT}.lock"))
+    }
+
     /// Takes the lock that says "this data folder is mine"; the kernel gives it back however we end.
     pub(super) fn lock(&self) -> Result<File, Error> {
         let path = self.data.join("postgres.lock");

@@ -66,7 +66,7 @@ impl PrivatePostgres {
         let programs = Programs::find(settings.binaries.as_deref(), folders.existing_major()?)?;
         let cluster = Cluster { settings: &settings, folders: &folders, programs: &programs, user: &user };
 
-        postmaster::stop_leftover(&folders.cluster()).await?;
+        postmaster::stop_leftover(&folders).await?;
         if !folders.cluster().exists() {
             cluster.create().await?;
         }

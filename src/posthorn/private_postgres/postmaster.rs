@@ -29,6 +29,8 @@ const FAST_LIMIT: Duration = Duration::from_secs(30);
 const IMMEDIATE_LIMIT: Duration = Duration::from_secs(10);
 const LOG_LIMIT: u64 = 8 << 20;
 const LOG_TAIL: u64 = 4 << 10;
+/// Where a server writes its process id, in its cluster.
+const PID_FILE: &str = "postmaster.pid";
 
 /// All that it takes to start the server again and again.
 #[derive(Debug)]
@@ -160,13 +162,21 @@ fn send(pid: u32, signal: Signal) {
     }
 }
 
-/// Stops a server that runs on the cluster without us: its posthorn was killed. The caller holds the folder's lock.
-pub(super) async fn stop_leftover(cluster: &Path) -> Result<(), Error> {
-    let Some(PidFile { pid, .. }) = PidFile::read(cluster) else { return Ok(()) };
-    if !runs_on(pid, cluster) {
-        forget_impostor(pid, cluster);
-        return Ok(());
+/// Stops a server that runs on the cluster without us: its posthorn was killed. Lock files of one that is dead do not
+/// bar the next start. The caller holds the folder's lock.
+pub(super) async fn stop_leftover(folders: &Folders) -> Result<(), Error> {
+    let cluster = folders.cluster();
+    if let Some(PidFile { pid, .. }) = PidFile::read(&cluster)
+        && runs_on(pid, &cluster)
+    {
+        end_leftover(pid, &cluster).await?;
     }
+    forget_impostor(&cluster.join(PID_FILE), &cluster);
+    forget_impostor(&folders.socket_lock(), &cluster);
+    Ok(())
+}
+
+async fn end_leftover(pid: u32, cluster: &Path) -> Result<(), Error> {
     tracing::info!(pid, "a PostgreSQL was left behind in the data folder: stopping it");
     for (signal, patience) in
         [(Signal::INT, FAST_LIMIT), (Signal::QUIT, IMMEDIATE_LIMIT), (Signal::KILL, IMMEDIATE_LIMIT)]
@@ -197,7 +207,7 @@ struct PidFile {
 
 impl PidFile {
     fn read(cluster: &Path) -> Option<Self> {
-        Self::parse(&fs::read_to_string(cluster.join("postmaster.pid")).ok()?)
+        Self::parse(&fs::read_to_string(cluster.join(PID_FILE)).ok()?)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -224,12 +234,16 @@ fn runs_on(pid: u32, cluster: &Path) -> bool {
     }
 }
 
-/// After a restart of a machine or container the old process id can belong to anybody; PostgreSQL itself would
-/// refuse to start then. Backends that still hold the shared memory are found by it nevertheless.
-fn forget_impostor(pid: u32, cluster: &Path) {
+/// Removes a lock file whose process id belongs to anybody else, as after a restart of a machine or container, or to
+/// a dead server that nobody has waited for: PostgreSQL itself would refuse to start. Backends that still hold the
+/// shared memory are found by it nevertheless.
+fn forget_impostor(lock: &Path, cluster: &Path) {
+    let Some(PidFile { pid, .. }) = fs::read_to_string(lock).ok().and_then(|text| PidFile::parse(&text)) else {
+        return;
+    };
     let alive = i32::try_from(pid).ok().and_then(Pid::from_raw).is_some_and(|pid| test_kill_process(pid).is_ok());
-    if alive && Path::new("/proc/self/cwd").exists() {
-        let _ = fs::remove_file(cluster.join("postmaster.pid"));
+    if alive && !runs_on(pid, cluster) && Path::new("/proc/self/cwd").exists() {
+        let _ = fs::remove_file(lock);
     }
 }
 

@@ -126,12 +126,14 @@ async fn a_server_left_behind_is_stopped_at_the_next_start() {
 }
 
 #[tokio::test]
-async fn a_stale_pid_file_with_somebody_elses_process_is_no_obstacle() {
+async fn stale_lock_files_with_somebody_elses_process_are_no_obstacle() {
     let data = Data::new();
     PrivatePostgres::start(data.settings()).await.expect("it starts").shutdown().await;
-    let pid_file = data.0.join("postgres/postmaster.pid");
     let mut neighbour = std::process::Command::new("sleep").arg("60").spawn().expect("sleep is everywhere");
-    fs::write(&pid_file, format!("{}\n/elsewhere\n", neighbour.id())).expect("writable");
+    // After a power cut both lie about, the one in the cluster and the one beside the socket.
+    for lock in ["postgres/postmaster.pid", "run/.s.PGSQL.5432.lock"] {
+        fs::write(data.0.join(lock), format!("{}\n/elsewhere\n", neighbour.id())).expect("writable");
+    }
 
     let server = PrivatePostgres::start(data.settings()).await.expect("it starts nevertheless");
     assert!(neighbour.try_wait().expect("ours").is_none(), "the neighbour was left alone");
