@@ -202,7 +202,7 @@ pub(crate) async fn connect(options: &PgConnectOptions) -> Result<PgConnection> 
             Err(error) if tokio::time::Instant::now() + pause > give_up => return Err(error.into()),
             Err(_) => {
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(1));
+                pause = (pause * 2).min(Duration::from_millis(100));
             }
         }
     }

@@ -154,6 +154,8 @@ max_wal_size = 2GB
 min_wal_size = 128MB
 checkpoint_timeout = 15min
 checkpoint_completion_target = 0.9
+# After a crash: one flush of the file system instead of one of each file.
+recovery_init_sync_method = syncfs
 max_wal_senders = 2
 max_replication_slots = 2
 

@@ -29,6 +29,8 @@ const FAST_LIMIT: Duration = Duration::from_secs(30);
 const IMMEDIATE_LIMIT: Duration = Duration::from_secs(10);
 const LOG_LIMIT: u64 = 8 << 20;
 const LOG_TAIL: u64 = 4 << 10;
+/// Between making a lock file and writing it a server does nothing else.
+const UNWRITTEN_LIMIT: Duration = Duration::from_millis(300);
 /// Where a server writes its process id, in its cluster.
 const PID_FILE: &str = "postmaster.pid";
 
@@ -166,14 +168,32 @@ fn send(pid: u32, signal: Signal) {
 /// bar the next start. The caller holds the folder's lock.
 pub(super) async fn stop_leftover(folders: &Folders) -> Result<(), Error> {
     let cluster = folders.cluster();
+    let locks = [cluster.join(PID_FILE), folders.socket_lock()];
+    for lock in &locks {
+        forget_unwritten(lock).await;
+    }
     if let Some(PidFile { pid, .. }) = PidFile::read(&cluster)
         && runs_on(pid, &cluster)
     {
         end_leftover(pid, &cluster).await?;
     }
-    forget_impostor(&cluster.join(PID_FILE), &cluster);
-    forget_impostor(&folders.socket_lock(), &cluster);
+    for lock in &locks {
+        forget_impostor(lock, &cluster);
+    }
     Ok(())
+}
+
+/// Removes a lock file that stays empty: the power went while it was written, and PostgreSQL would refuse to start.
+async fn forget_unwritten(lock: &Path) {
+    let is_empty = || fs::metadata(lock).is_ok_and(|meta| meta.len() == 0);
+    if !is_empty() {
+        return;
+    }
+    // A server that just starts writes it at once.
+    sleep(UNWRITTEN_LIMIT).await;
+    if is_empty() {
+        let _ = fs::remove_file(lock);
+    }
 }
 
 async fn end_leftover(pid: u32, cluster: &Path) -> Result<(), Error> {

@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::postmaster::{Launch, Postmaster};
 
-/// The first wait before a restart; doubled with every death in a row.
+/// The first wait before a restart, also after a short run: mail waits meanwhile. Doubled with every start that fails.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// A run this long ends a row of deaths.
-const HEALTHY: Duration = Duration::from_secs(60);
 
 /// What others may know about the server's process.
 #[derive(Debug, Default)]
@@ -79,9 +77,7 @@ async fn supervise(
     vitals: Arc<Vitals>,
     mut orders: oneshot::Receiver<Order>,
 ) {
-    let mut wait = FIRST_WAIT;
     loop {
-        let began = Instant::now();
         tokio::select! {
             order = &mut orders => {
                 return match order {
@@ -95,10 +91,7 @@ async fn supervise(
                 tracing::error!(pid = vitals.pid(), outcome, "the private PostgreSQL died and is started again");
             }
         }
-        if began.elapsed() >= HEALTHY {
-            wait = FIRST_WAIT;
-        }
-        postmaster = match revive(&launch, &mut wait, &mut orders).await {
+        postmaster = match revive(&launch, &mut orders).await {
             ControlFlow::Continue(postmaster) => postmaster,
             ControlFlow::Break(()) => return,
         };
@@ -109,17 +102,14 @@ async fn supervise(
 }
 
 /// Tries to start the server until it works or we are told to stop.
-async fn revive(
-    launch: &Launch,
-    wait: &mut Duration,
-    orders: &mut oneshot::Receiver<Order>,
-) -> ControlFlow<(), Postmaster> {
+async fn revive(launch: &Launch, orders: &mut oneshot::Receiver<Order>) -> ControlFlow<(), Postmaster> {
+    let mut wait = FIRST_WAIT;
     loop {
         tokio::select! {
             _ = &mut *orders => return ControlFlow::Break(()),
-            () = sleep(*wait) => {}
+            () = sleep(wait) => {}
         }
-        *wait = (*wait * 2).min(LONGEST_WAIT);
+        wait = (wait * 2).min(LONGEST_WAIT);
         // Not interrupted in the middle: a half-started server would be left behind.
         match Postmaster::start(launch).await {
             Ok(postmaster) => return ControlFlow::Continue(postmaster),

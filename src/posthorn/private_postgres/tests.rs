@@ -142,6 +142,16 @@ async fn stale_lock_files_with_somebody_elses_process_are_no_obstacle() {
 }
 
 #[tokio::test]
+async fn empty_lock_files_are_no_obstacle() {
+    let data = Data::new();
+    PrivatePostgres::start(data.settings()).await.expect("it starts").shutdown().await;
+    for lock in ["postgres/postmaster.pid", "run/.s.PGSQL.5432.lock"] {
+        fs::write(data.0.join(lock), "").expect("writable");
+    }
+    PrivatePostgres::start(data.settings()).await.expect("it starts nevertheless").shutdown().await;
+}
+
+#[tokio::test]
 async fn a_folder_in_use_is_refused() {
     let data = Data::new();
     let server = PrivatePostgres::start(data.settings()).await.expect("it starts");
