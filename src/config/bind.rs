@@ -314,7 +314,14 @@ mod tests {
         for text in ["systemd:", "systemd:a:b", "systemd:a b"] {
             assert!(refusal(text).contains("names no socket"), "{text}");
         }
-        for text in ["/run/".to_owned(), "//.".into(), "/run/.".into(), "/run/..".into(), format!("/{}", "x".repeat(107)), "/a\0b".into()] {
+        for text in [
+            "/run/".to_owned(),
+            "//.".into(),
+            "/run/.".into(),
+            "/run/..".into(),
+            format!("/{}", "x".repeat(107)),
+            "/a\0b".into(),
+        ] {
             assert!(refusal(&text).contains("socket path"), "{text:?}");
         }
     }

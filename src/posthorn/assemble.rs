@@ -114,10 +114,11 @@ impl Appliance {
     }
 }
 
-/// The share of a memory limit that bodies have: half of what the program does not use already for itself. Sessions,
-/// caches, logins and what the allocator holds back have the other half.
+/// The share of a memory limit that bodies have: a third of what the program does not use already for itself. A buffer
+/// that grows is there twice for a moment, and the allocator gives back later: that is the second third. Sessions,
+/// caches and logins have the last.
 fn body_memory(limit: u64) -> u64 {
-    limit.saturating_sub(posthorn_net::resident().unwrap_or(0)) / 2
+    limit.saturating_sub(posthorn_net::resident().unwrap_or(0)) / 3
 }
 
 /// Which service answers which protocol: the one place where rows of the configuration become services.

@@ -162,6 +162,9 @@ mod tests {
         assert_eq!(missing(&known, &View::new([2, 3, 7]), &memory).to_string(), "1,4:6,8:10");
         assert_eq!(missing(&known, &View::default(), &memory).to_string(), "1:10");
         let pairs = Some((NumberSet::from_iter([1, 2]), NumberSet::from_iter([2, 3])));
-        assert_eq!(missing(&known, &View::new([2, 3, 7]), &Qresync { known_pairs: pairs, ..memory }).to_string(), "4:6,8:10");
+        assert_eq!(
+            missing(&known, &View::new([2, 3, 7]), &Qresync { known_pairs: pairs, ..memory }).to_string(),
+            "4:6,8:10"
+        );
     }
 }

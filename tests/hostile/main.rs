@@ -1,0 +1,15 @@
+//! Hostile input against the program itself: what must not happen to the others, and what must not grow.
+//!
+//! Each test runs the program as a process of its own, so that its memory and open files are nobody else's.
+
+mod commands;
+mod flood;
+mod memory;
+mod noise;
+mod program;
+mod proxy;
+mod recipients;
+mod sizes;
+mod slow;
+mod starttls;
+mod tls;
