@@ -90,7 +90,7 @@ impl Pool {
 
     pub(crate) async fn begin(&self) -> Result<Transaction> {
         let mut pooled = self.acquire().await?;
-        pooled.execute("begin").await?;
+        pooled.say("begin").await?;
         Ok(Transaction { pooled: Some(pooled) })
     }
 
@@ -118,6 +118,18 @@ impl Pool {
         if !self.0.places.is_closed() {
             self.0.idle.lock().push(Idle { connection, since: Instant::now(), tried });
         }
+    }
+}
+
+impl Pooled {
+    /// Begins or ends a transaction. The connection is given back only when that is certain: should this fail, or be
+    /// dropped half-way, nobody else may inherit an open transaction, so the connection is closed.
+    async fn say(&mut self, statement: &'static str) -> Result<()> {
+        if let Some(mut connection) = self.connection.take() {
+            connection.execute(statement).await?;
+            self.connection = Some(connection);
+        }
+        Ok(())
     }
 }
 
@@ -150,12 +162,7 @@ impl Transaction {
     /// When the commit failed or its outcome is unknown: nothing may be acknowledged.
     pub async fn commit(mut self) -> Result<()> {
         if let Some(mut pooled) = self.pooled.take() {
-            let committed = pooled.execute("commit").await;
-            if committed.is_err() {
-                // Whatever state it is in, nobody else shall have it.
-                pooled.connection.take();
-            }
-            committed?;
+            pooled.say("commit").await?;
         }
         Ok(())
     }
@@ -180,11 +187,8 @@ impl Drop for Transaction {
         let Some(mut pooled) = self.pooled.take() else { return };
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => {
-                runtime.spawn(async move {
-                    if pooled.execute("rollback").await.is_err() {
-                        pooled.connection.take();
-                    }
-                });
+                // What fails here closes the connection, which rolls back as well.
+                runtime.spawn(async move { pooled.say("rollback").await });
             }
             // Without a runtime the server rolls back when the connection closes.
             Err(_) => drop(pooled.connection.take()),
