@@ -1,12 +1,14 @@
 //! FETCH and UID FETCH: messages in batches, each read no deeper than what was asked for.
 
+use std::collections::VecDeque;
+
 use chrono::DateTime;
 use posthorn_imap::{Completion, Fetch, FetchAttribute, FetchWriter, ResponseCode};
 use posthorn_mail::{FlagChange, Mail, Membership};
 use posthorn_model::{AccountId, Flags, Keywords, MailboxId, NumberSet};
 use tokio::task::JoinHandle;
 
-use super::reading::{self, AHEAD_MESSAGES, Ahead, Contents, Depth};
+use super::reading::{self, AHEAD_MESSAGES, Ahead, Contents, Depth, READING};
 use super::search::email_id_text;
 use super::selected::Own;
 use super::{Answer, Session, Stop};
@@ -89,11 +91,19 @@ impl Session {
         let place = (user.login.account, selected.mailbox.id());
         let mut complete = true;
         let mut rest = members;
-        // While one batch is written, the next is read.
-        let mut next = begin_reading(&self.mail, place, depth, &mut rest);
-        while let Some((batch, reading)) = next {
+        // While one batch is written, the next ones are read.
+        let mut ahead = VecDeque::with_capacity(READING);
+        loop {
+            while ahead.len() < READING
+                && let Some(reading) = begin_reading(&self.mail, place, depth, &mut rest)
+            {
+                ahead.push_back(reading);
+            }
+            let Some((batch, reading)) = ahead.pop_front() else { break };
             let contents = reading.await.map_err(|_| posthorn_mail::Error::Internal)??;
-            next = begin_reading(&self.mail, place, depth, &mut rest);
+            if let Some(reading) = begin_reading(&self.mail, place, depth, &mut rest) {
+                ahead.push_back(reading);
+            }
             complete &= self.write_batch(fetch, batch, (&contents, seen)).await?;
         }
         Ok(complete)

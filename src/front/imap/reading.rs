@@ -9,8 +9,15 @@ use posthorn_mail::selected::Octets;
 use posthorn_mail::{Mail, Membership, Message};
 use posthorn_model::{AccountId, MailboxId, MessageId, Uid};
 
-/// How many octets of messages a batch may bring into memory.
-pub(super) const BATCH_OCTETS: u64 = 4 << 20;
+/// Messages above this many octets are streamed instead of being read whole.
+pub(super) const LARGE_OCTETS: u64 = 4 << 20;
+
+/// How many octets of messages a batch brings into memory, one message always: small enough that what is read is still
+/// in the processor's cache when it is written.
+const BATCH_OCTETS: u64 = 1 << 20;
+
+/// How many batches are read at once while another is written: the database works on one while we unpack the other.
+pub(super) const READING: usize = 2;
 
 /// How many octets are read ahead of a client that walks.
 const AHEAD_OCTETS: u64 = 512 << 10;
@@ -106,7 +113,7 @@ impl Contents {
     pub(super) fn have(&self, member: &Membership, depth: Depth) -> bool {
         let has_row = !depth.row || self.rows.contains_key(&member.message);
         let has_envelope = !depth.envelope || depth.row || self.envelopes.contains_key(&member.message);
-        let large = depth.body && u64::from(member.size) > BATCH_OCTETS;
+        let large = depth.body && u64::from(member.size) > LARGE_OCTETS;
         has_row && has_envelope && (!depth.opens() || large || self.octets.contains_key(&member.message))
     }
 }
@@ -133,7 +140,7 @@ impl Ahead {
     }
 }
 
-/// Reads what this depth needs of these messages. Messages above [`BATCH_OCTETS`] are left to be streamed.
+/// Reads what this depth needs of these messages. Messages above [`LARGE_OCTETS`] are left to be streamed.
 pub(super) async fn read(
     mail: &Mail,
     (account, mailbox): (AccountId, MailboxId),
@@ -148,7 +155,7 @@ pub(super) async fn read(
         contents.envelopes = mail.envelopes(&ids()).await?;
     }
     if depth.body {
-        let small = |member: &&Membership| u64::from(member.size) <= BATCH_OCTETS;
+        let small = |member: &&Membership| u64::from(member.size) <= LARGE_OCTETS;
         let ids: Vec<i64> = part.iter().filter(small).map(|member| member.message.0).collect();
         if !ids.is_empty() {
             contents.octets = mail.bodies(&ids).await?;

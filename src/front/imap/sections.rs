@@ -6,7 +6,7 @@ use posthorn_mail::selected::{Octets, structure};
 use posthorn_mail::{Membership, Message, PART_SIZE, Reservation};
 use posthorn_mime::{DecodeError, Structure};
 
-use super::reading::{BATCH_OCTETS, Contents};
+use super::reading::{Contents, LARGE_OCTETS};
 use super::{Session, Stop};
 
 impl Session {
@@ -117,7 +117,7 @@ impl Session {
             FetchAttribute::Binary { .. } | FetchAttribute::BinarySize { .. } => true,
             attribute => section_asked(attribute).is_some_and(|(section, _)| !section.path.is_empty()),
         };
-        if u64::from(message.size) <= BATCH_OCTETS || !fetch.attributes.iter().any(inside) {
+        if u64::from(message.size) <= LARGE_OCTETS || !fetch.attributes.iter().any(inside) {
             return Ok(None);
         }
         let mut held = self.mail.reserve();
