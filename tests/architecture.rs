@@ -3,11 +3,20 @@
 //!
 //! Each rule is a function from what it looks at to a list of complaints, so that it can be shown a planted fault.
 
+#[path = "architecture/graph.rs"]
+mod graph;
+#[path = "architecture/manifest.rs"]
+mod manifest;
+#[path = "architecture/source.rs"]
+mod source;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+
+use self::graph::{Graph, crate_name, folder, house};
+use self::manifest::{Table, declared, manifests_of_crates, member_manifests, root_manifest};
+use self::source::{Source, names, sources, without_tests};
 
 /// One crate's row of the layer table.
 struct Row {
@@ -19,7 +28,7 @@ const fn row(name: &'static str, may_import: &'static [&'static str]) -> Row {
     Row { name, may_import }
 }
 
-const WORDS: &[&str] = &["model", "wire", "mime", "sasl", "trust", "config"];
+const WORDS: &[&str] = &["model", "wire", "mime", "sasl", "trust", "report", "config"];
 const MACHINES: &[&str] = &["smtp", "imap"];
 
 /// Who may import whom: the table of `src/README.md`. A new crate needs a row here before it builds.
@@ -30,6 +39,7 @@ const HOUSE: &[Row] = &[
     row("mime", &["model"]),
     row("sasl", &["model"]),
     row("trust", &["model", "mime"]),
+    row("report", &["model", "mime"]),
     row("config", &["model"]),
     // Machines: words, but neither configuration nor each other.
     row("smtp", &["model", "wire", "mime", "sasl", "trust"]),
@@ -38,13 +48,17 @@ const HOUSE: &[Row] = &[
     row("store", &["model", "config"]),
     row("net", &["model", "wire", "config"]),
     // Duties.
-    row("mail", &["model", "wire", "mime", "sasl", "trust", "config", "store"]),
+    row("mail", &["model", "wire", "mime", "sasl", "trust", "report", "config", "store"]),
     // Edges: protocol meets duty; no queries.
     row("front", &["model", "wire", "mime", "sasl", "trust", "config", "smtp", "imap", "net", "mail"]),
+    row("courier", &["model", "wire", "mime", "sasl", "trust", "report", "config", "smtp", "net", "mail"]),
     // The appliance.
     row(
         "posthorn",
-        &["model", "wire", "mime", "sasl", "trust", "config", "smtp", "imap", "store", "net", "mail", "front"],
+        &[
+            "model", "wire", "mime", "sasl", "trust", "report", "config", "smtp", "imap", "store", "net", "mail",
+            "front", "courier",
+        ],
     ),
 ];
 
@@ -67,8 +81,34 @@ const RESERVED: &[(&str, &[&str])] = &[
 /// Never in the program, however deep: one cryptographic library is enough.
 const BANNED: &[&str] = &["ring", "openssl", "openssl-sys", "native-tls"];
 
-/// Calls that read the clock or the machine's time zone; words and machines get the time as an argument.
-const CLOCKS: &[&str] = &["SystemTime::now", "Instant::now", "Utc::now", "Local::now"];
+/// Calls that read a clock or the machine's time zone, under whatever name the type was imported; words and machines
+/// get the time as an argument.
+const CLOCKS: &[&str] = &["::now", "::now_utc", "::now_local", ".elapsed()"];
+
+/// Calls that draw random octets; words and machines get them as an argument.
+const LOTS: &[&str] = &["rand::fill", "rand::rng", "rand::random", "thread_rng", "getrandom", "OsRng", "SystemRandom"];
+
+/// Files of words that draw for themselves, each with its reason.
+const DRAWING_FILES: &[(&str, &str)] =
+    &[("src/trust/sealed.rs", "a nonce that a caller gives twice would open what is sealed")];
+
+/// What of the standard library touches the machine; words and machines do not. `config` reads files and variables.
+const WORLD: &[&str] = &[
+    "std::fs",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "std::os::unix::net",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+];
+
+/// Those of the world that are for `config` to read.
+const SETTINGS: &[&str] = &["std::fs", "std::env"];
+
+/// What `mail` may not hand on of the store: whoever has one of these runs queries.
+const GATES: &[&str] = &["Store", "Transaction", "Connection", "PgConnection", "PgPool", "Pool"];
 
 const FILE_LINES: usize = 600;
 
@@ -138,13 +178,127 @@ fn one_cryptographic_library() {
 
 #[test]
 fn words_and_machines_have_no_clock() {
-    let sources = sources().iter().filter(|file| WORDS.iter().chain(MACHINES).any(|name| file.is_of(name)));
-    assert_none(sources.flat_map(clock_faults).collect());
+    assert_none(sources().iter().filter(|file| of_words_or_machines(file)).flat_map(clock_faults).collect());
 
-    let reads = Source::new("src/smtp/server.rs", "fn f() { let now = std::time::Instant::now(); }");
-    assert_eq!(clock_faults(&reads).len(), 1);
-    let speaks = Source::new("src/smtp/server.rs", "// never Instant::now()\n#[cfg(test)]\nmod tests {\n Utc::now() }");
-    assert_none(clock_faults(&speaks));
+    for code in [
+        "std::time::Instant::now()",
+        "Clock::now()",
+        "t.unwrap_or_else(Utc::now)",
+        "then\n.elapsed()",
+        "OffsetDateTime::now_utc()",
+    ] {
+        let reads =
+            Source::new("src/smtp/server.rs", &format!("use std::time::Instant as Clock;\nfn f() {{ {code} }}"));
+        assert_eq!(clock_faults(&reads).len(), 1, "{code}");
+    }
+    let speaks =
+        "// never Instant::now()\nfn f(clock: &impl Clock) { clock.now() }\n#[cfg(test)]\nmod tests {\n Utc::now() }";
+    assert_none(clock_faults(&Source::new("src/smtp/server.rs", speaks)));
+}
+
+#[test]
+fn words_and_machines_draw_no_lots() {
+    assert_none(
+        sources()
+            .iter()
+            .filter(|file| of_words_or_machines(file))
+            .flat_map(|file| lot_faults(file, DRAWING_FILES))
+            .collect(),
+    );
+    for (path, reason) in DRAWING_FILES {
+        assert!(!reason.is_empty(), "{path} is an exception without a reason");
+        let file = sources().iter().find(|file| file.path == Path::new(path));
+        assert!(file.is_some_and(|file| !lot_faults(file, &[]).is_empty()), "{path} is no exception any more");
+    }
+
+    for code in
+        ["aws_lc_rs::rand::fill(&mut salt)", "SystemRandom::new()", "getrandom::fill(&mut salt)", "rand::random()"]
+    {
+        let draws = Source::new("src/sasl/scram.rs", &format!("fn f() {{ {code}; }}"));
+        assert_eq!(lot_faults(&draws, &[]).len(), 1, "{code}");
+        assert_none(lot_faults(&draws, &[("src/sasl/scram.rs", "planted")]));
+    }
+    let speaks = Source::new("src/sasl/scram.rs", "// random\nfn f(random_octets: &[u8]) { g(\"random\") }");
+    assert_none(lot_faults(&speaks, &[]));
+}
+
+#[test]
+fn words_and_machines_do_not_touch_the_machine() {
+    assert_none(sources().iter().filter(|file| of_words_or_machines(file)).flat_map(world_faults).collect());
+
+    let reads = |path: &str| world_faults(&Source::new(path, "fn f() { std::fs::read(\"x\"); }"));
+    assert_eq!(reads("src/smtp/a.rs"), ["src/smtp/a.rs names std::fs"]);
+    assert_none(reads("src/config/load.rs"));
+    let dials = |path: &str| world_faults(&Source::new(path, "use std::net::{IpAddr, TcpStream};"));
+    assert_eq!(dials("src/config/load.rs").len(), 1);
+    assert_none(world_faults(&Source::new("src/wire/a.rs", "use std::net::IpAddr; // not TcpStream")));
+}
+
+#[test]
+fn what_is_declared_is_used() {
+    let house = sources();
+    assert_none(manifests_of_crates().iter().flat_map(|(name, text)| unused_faults(name, text, house)).collect());
+
+    let manifest = "[package]\nname = \"posthorn-smtp\"\n[dependencies]\nposthorn-model.workspace = true\n\
+                    posthorn-wire = { path = \"x\" }\n[dev-dependencies]\nproptest.workspace = true\n";
+    let file = |text: &str| [Source::new("src/smtp/lib.rs", text)];
+    let tests = "\n#[cfg(test)]\nmod tests {\n use posthorn_wire::Line; proptest!{} }";
+    let all = file(&format!("use posthorn_model::Flags; use posthorn_wire::Line;{tests}"));
+    assert_none(unused_faults("smtp", manifest, &all));
+    let one = unused_faults("smtp", manifest, &file(&format!("use posthorn_model::Flags; // posthorn_wire{tests}")));
+    assert_eq!(one, ["src/smtp/Cargo.toml declares posthorn-wire, which its code does not name"], "tests are no use");
+    assert_eq!(unused_faults("smtp", manifest, &file("use posthorn_model_of_others::Flags;")).len(), 3);
+    let elsewhere = [Source::new("src/imap/lib.rs", "use posthorn_model::A; use posthorn_wire::B; use proptest::C;")];
+    assert_eq!(unused_faults("smtp", manifest, &elsewhere).len(), 3, "another crate's use is none");
+}
+
+#[test]
+fn tests_of_a_crate_import_no_higher_than_it_does() {
+    assert_none(manifests_of_crates().iter().flat_map(|(name, text)| test_layer_faults(name, text)).collect());
+
+    let manifest =
+        |section: &str| format!("[dependencies]\nbytes = \"1\"\n[{section}]\nposthorn-store.workspace = true\n");
+    assert_eq!(test_layer_faults("smtp", &manifest("dev-dependencies")), ["the tests of smtp import store"]);
+    assert_none(test_layer_faults("mail", &manifest("dev-dependencies")));
+    assert_none(test_layer_faults("smtp", "[dependencies]\nposthorn-model.workspace = true\n"));
+}
+
+#[test]
+fn only_mail_and_the_appliance_reach_the_store() {
+    assert_none(sources().iter().flat_map(gate_faults).collect());
+
+    let asks = "fn f(mail: &Mail) { let store = mail\n.store(); }";
+    for (path, count) in
+        [("src/front/imap.rs", 1), ("src/courier/agenda.rs", 1), ("src/mail/a.rs", 0), ("src/posthorn/a.rs", 0)]
+    {
+        assert_eq!(gate_faults(&Source::new(path, asks)).len(), count, "{path}");
+    }
+    let hands_on =
+        |what: &str| gate_faults(&Source::new("src/mail/lib.rs", &format!("pub use posthorn_store{what};"))).len();
+    for gate in
+        ["", "::*", "::Store", "::{Error, Transaction}", "::memberships", "::queue::{self, Outgoing}", " as store"]
+    {
+        assert_eq!(hands_on(gate), 1, "{gate}");
+    }
+    for value in
+        ["::Error", "::memberships::{FlagChange, Membership}", "::writer::PART_SIZE", "::messages::Message as Row"]
+    {
+        assert_eq!(hands_on(value), 0, "{value}");
+    }
+    assert_none(gate_faults(&Source::new(
+        "src/mail/lib.rs",
+        "use posthorn_store::Store;\npub(crate) use posthorn_store::Pool;",
+    )));
+}
+
+#[test]
+fn no_crate_compiles_the_files_of_another() {
+    assert_none(sources().iter().flat_map(path_faults).collect());
+
+    let file = |text: &str| path_faults(&Source::new("src/smtp/a.rs", text)).len();
+    assert_eq!(file("#[path = \"../store/a.rs\"]\nmod a;"), 1);
+    assert_eq!(file("include!(\"../store/a.rs\");"), 1);
+    assert_eq!(file("// #[path = \"a\"]\nconst A: &str = include_str!(\"a.toml\");"), 0);
 }
 
 #[test]
@@ -205,53 +359,6 @@ fn every_standard_named_is_listed() {
     assert_eq!(list_faults("1\ttitle\tpartial\t\n").len(), 1, "partial says what is missing");
 }
 
-/// Packages and their normal and build dependencies: `posthorn-…` by name, others as `name version`.
-struct Graph {
-    edges: BTreeMap<String, BTreeSet<String>>,
-}
-
-impl Graph {
-    fn of(edges: &[(&str, &str)]) -> Self {
-        let mut graph = Self { edges: BTreeMap::new() };
-        for (from, to) in edges {
-            graph.edges.entry((*from).to_owned()).or_default().insert((*to).to_owned());
-        }
-        graph
-    }
-
-    fn direct(&self, node: &str) -> impl Iterator<Item = &String> {
-        self.edges.get(node).into_iter().flatten()
-    }
-
-    /// Our crates without the `posthorn-` before their folder's name.
-    fn ours(&self) -> impl Iterator<Item = (&String, &str)> {
-        self.edges.keys().filter_map(|node| Some((node, folder(node)?)))
-    }
-
-    /// Everything below `from` with the node it was reached through, never walking through a node that `shut` names.
-    fn below(&self, from: &str, shut: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
-        let mut reached = BTreeMap::new();
-        let mut open = vec![from.to_owned()];
-        while let Some(node) = open.pop() {
-            for next in self.direct(&node).filter(|next| !shut(crate_name(next))) {
-                if !reached.contains_key(next) {
-                    reached.insert(next.clone(), node.clone());
-                    open.push(next.clone());
-                }
-            }
-        }
-        reached
-    }
-}
-
-fn folder(node: &str) -> Option<&str> {
-    if node == "posthorn" { Some(node) } else { node.strip_prefix("posthorn-") }
-}
-
-fn crate_name(node: &str) -> &str {
-    node.split(' ').next().unwrap_or(node)
-}
-
 fn layer_faults(graph: &Graph) -> Vec<String> {
     let mut faults = Vec::new();
     for (node, name) in graph.ours() {
@@ -300,32 +407,76 @@ fn banned_faults(graph: &Graph) -> Vec<String> {
     banned.map(|(node, through)| format!("{node} is in the program through {through}")).collect()
 }
 
-/// A file below `src/`.
-struct Source {
-    path: PathBuf,
-    text: String,
-    /// What the compiler sees outside of tests: no comments, no contents of strings. Empty for a file of tests.
-    code: String,
-}
-
-impl Source {
-    fn new(path: &str, text: &str) -> Self {
-        let path = PathBuf::from(path);
-        Self { path, text: text.to_owned(), code: without_comments_and_strings(without_tests(text)) }
-    }
-
-    fn is_of(&self, folder: &str) -> bool {
-        self.path.strip_prefix("src").is_ok_and(|path| path.starts_with(folder))
-    }
-
-    fn is_rust(&self) -> bool {
-        self.path.extension().is_some_and(|extension| extension == "rs")
-    }
+fn of_words_or_machines(file: &Source) -> bool {
+    file.is_rust() && WORDS.iter().chain(MACHINES).any(|name| file.is_of(name))
 }
 
 fn clock_faults(file: &Source) -> Vec<String> {
-    let read = CLOCKS.iter().filter(|clock| file.code.contains(**clock));
+    let read = CLOCKS.iter().filter(|clock| names(&file.code, clock));
     read.map(|clock| format!("{} calls {clock}", file.path.display())).collect()
+}
+
+fn lot_faults(file: &Source, exceptions: &[(&str, &str)]) -> Vec<String> {
+    if exceptions.iter().any(|(path, _)| Path::new(path) == file.path) {
+        return Vec::new();
+    }
+    let drawn = LOTS.iter().find(|lot| names(&file.code, lot));
+    drawn.map(|lot| format!("{} draws by {lot}", file.path.display())).into_iter().collect()
+}
+
+fn world_faults(file: &Source) -> Vec<String> {
+    let touched = WORLD.iter().filter(|part| names(&file.code, part));
+    let excused = |part: &&&str| file.is_of("config") && SETTINGS.contains(*part);
+    touched.filter(|part| !excused(part)).map(|part| format!("{} names {part}", file.path.display())).collect()
+}
+
+fn unused_faults(name: &str, manifest: &str, house: &[Source]) -> Vec<String> {
+    let own = || house.iter().filter(|file| file.is_rust() && file.is_of(name));
+    let unused = declared(manifest).into_iter().filter(|(table, dependency)| {
+        let word = dependency.replace('-', "_");
+        match table {
+            Table::Normal => !own().any(|file| names(&file.code, &word)),
+            Table::Tests => !own().any(|file| names(&file.text, &word)),
+        }
+    });
+    unused.map(|(_, one)| format!("src/{name}/Cargo.toml declares {one}, which its code does not name")).collect()
+}
+
+fn test_layer_faults(name: &str, manifest: &str) -> Vec<String> {
+    let allowed = HOUSE.iter().find(|row| row.name == name).map_or(&[][..], |row| row.may_import);
+    let imported = declared(manifest).into_iter().filter(|(table, _)| *table == Table::Tests);
+    let higher = imported.filter_map(|(_, one)| folder(one)).filter(|to| !allowed.contains(to));
+    higher.map(|to| format!("the tests of {name} import {to}")).collect()
+}
+
+/// A front cannot run a query: neither through the store that `mail` has, nor through what `mail` hands on of it.
+fn gate_faults(file: &Source) -> Vec<String> {
+    let path = file.path.display();
+    let mut faults = Vec::new();
+    let dense: String = file.code.split_whitespace().collect();
+    if !["mail", "store", "posthorn"].iter().any(|name| file.is_of(name)) && dense.contains(".store()") {
+        faults.push(format!("{path} takes the store from mail"));
+    }
+    for (_, rest) in
+        file.code.match_indices("pub use posthorn_store").map(|(at, words)| (at, &file.code[at + words.len()..]))
+    {
+        let tree = rest.split(';').next().unwrap_or_default();
+        // The last words of each path: what is bound, under whatever name.
+        let leaves = tree.split(['{', '}', ',']).map(|path| path.split(" as ").next().unwrap_or_default());
+        let leaves: Vec<&str> = leaves.map(str::trim).filter(|path| !path.ends_with("::")).collect();
+        let leaves = leaves.iter().map(|path| path.rsplit("::").next().unwrap_or_default());
+        let whole = tree.is_empty() || tree.starts_with(" as ");
+        let gate = |leaf: &str| GATES.contains(&leaf) || !leaf.starts_with(|c: char| c.is_ascii_uppercase());
+        if whole || leaves.filter(|leaf| !leaf.is_empty()).any(gate) {
+            faults.push(format!("{path} hands on more of the store than rows: {}", tree.trim()));
+        }
+    }
+    faults
+}
+
+fn path_faults(file: &Source) -> Vec<String> {
+    let found = ["#[path", "include!"].iter().filter(|way| file.is_rust() && file.code.contains(**way));
+    found.map(|way| format!("{} compiles another file by {way}", file.path.display())).collect()
 }
 
 fn size_fault(file: &Source, exceptions: &[(&str, &str)]) -> Option<String> {
@@ -401,116 +552,6 @@ fn list_faults(list: &str) -> Vec<String> {
     faults
 }
 
-/// The part before the tests, which are the last module of a file.
-fn without_tests(text: &str) -> &str {
-    test_modules(text).find(|(_, line)| line.ends_with('{')).map_or(text, |(at, _)| &text[..at])
-}
-
-/// The files of the modules that a file declares for its tests only.
-fn test_files(file: &Source) -> Vec<PathBuf> {
-    let folder = file.path.parent().unwrap_or(Path::new("")).to_owned();
-    let stem = file.path.file_stem().unwrap_or_default();
-    let below = if ["lib", "main", "mod"].iter().any(|root| stem == *root) { folder } else { folder.join(stem) };
-    let names = test_modules(&file.text).filter_map(|(_, line)| line.strip_suffix(';')?.split("mod ").nth(1));
-    names.flat_map(|name| [below.join(format!("{name}.rs")), below.join(name).join("mod.rs")]).collect()
-}
-
-/// Where each module for tests begins, and its `mod` line; further attributes may stand between.
-fn test_modules(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.match_indices("#[cfg(test)]\n").filter_map(|(at, _)| {
-        let line = text[at..].lines().find(|line| !line.starts_with("#["))?;
-        (line.starts_with("mod ") || (line.starts_with("pub") && line.contains(" mod "))).then_some((at, line))
-    })
-}
-
-/// Enough of Rust's lexical rules for searching: comments vanish, string and character literals are emptied.
-fn without_comments_and_strings(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut code = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let rest = &bytes[at..];
-        let skipped = match rest {
-            [b'/', b'/', ..] => rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len()),
-            [b'/', b'*', ..] => block_comment(rest),
-            [b'"', ..] => quoted(rest),
-            [b'r', b'"' | b'#', ..] if !code.last().is_some_and(u8::is_ascii_alphanumeric) => raw_string(rest),
-            [b'\'', b'\\', ..] => 2 + rest.iter().skip(3).position(|b| *b == b'\'').map_or(0, |end| end + 2),
-            [b'\'', _, b'\'', ..] => 3,
-            _ => 0,
-        };
-        if skipped == 0 {
-            code.push(bytes[at]);
-        }
-        at += skipped.max(1);
-    }
-    String::from_utf8_lossy(&code).into_owned()
-}
-
-fn block_comment(rest: &[u8]) -> usize {
-    let mut depth = 0;
-    let mut at = 0;
-    while at + 1 < rest.len() {
-        match &rest[at..at + 2] {
-            b"/*" => (depth, at) = (depth + 1, at + 2),
-            b"*/" => (depth, at) = (depth - 1, at + 2),
-            _ => at += 1,
-        }
-        if depth == 0 {
-            return at;
-        }
-    }
-    rest.len()
-}
-
-fn quoted(rest: &[u8]) -> usize {
-    let mut at = 1;
-    while at < rest.len() {
-        match rest[at] {
-            b'\\' => at += 2,
-            b'"' => return at + 1,
-            _ => at += 1,
-        }
-    }
-    rest.len()
-}
-
-/// `r"…"`, `r#"…"#`; zero when it is something else, such as the raw identifier `r#type`.
-fn raw_string(rest: &[u8]) -> usize {
-    let hashes = rest[1..].iter().take_while(|b| **b == b'#').count();
-    if rest.get(1 + hashes) != Some(&b'"') {
-        return 0;
-    }
-    let end: Vec<u8> = std::iter::once(b'"').chain(std::iter::repeat_n(b'#', hashes)).collect();
-    let body = &rest[2 + hashes..];
-    body.windows(end.len()).position(|window| window == end).map_or(rest.len(), |at| 2 + hashes + at + end.len())
-}
-
-#[test]
-fn tests_are_told_apart() {
-    let file =
-        Source::new("src/net/lib.rs", "#[cfg(test)]\nmod tests;\nfn f() {}\n#[cfg(test)]\nmod more {\n g();\n}\n");
-    assert_eq!(test_files(&file), ["src/net/tests.rs", "src/net/tests/mod.rs"].map(PathBuf::from));
-    assert!(file.code.contains("fn f()") && !file.code.contains("g()"), "{}", file.code);
-    let inner = Source::new("src/net/tls.rs", "#[cfg(test)]\n#[expect(missing_docs)]\npub(crate) mod peer;\n");
-    assert!(test_files(&inner).contains(&PathBuf::from("src/net/tls/peer.rs")));
-}
-
-#[test]
-fn comments_and_strings_are_not_code() {
-    let cases = [
-        ("a // b\nc", "a \nc"),
-        ("a /* b /* c */ d */ e", "a  e"),
-        (r#"f("a\"b", 'c', '\'', '"') + x"#, "f(, , , ) + x"),
-        (r##"let y = r#"unsafe "quoted""#; z"##, "let y = ; z"),
-        ("fn f<'a>(x: &'a str) {}", "fn f<'a>(x: &'a str) {}"),
-        ("let r#type = br\"x\"; car\"s\"", "let r#type = br; car"),
-    ];
-    for (text, code) in cases {
-        assert_eq!(without_comments_and_strings(text), code, "{text}");
-    }
-}
-
 #[track_caller]
 fn assert_none(faults: Vec<String>) {
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
@@ -522,103 +563,4 @@ fn root() -> PathBuf {
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-fn root_manifest() -> String {
-    read(&root().join("Cargo.toml"))
-}
-
-fn member_manifests() -> Vec<(PathBuf, String)> {
-    let root = root();
-    let folders = fs::read_dir(root.join("src")).expect("a folder").map(|entry| entry.expect("an entry").path());
-    let manifests =
-        folders.chain([root.join("tests"), root.join("tests/bench")]).map(|folder| folder.join("Cargo.toml"));
-    manifests.filter(|path| path.exists()).map(|path| (path.clone(), read(&path))).collect()
-}
-
-/// Every text file below `src/` that can name a standard.
-fn sources() -> &'static [Source] {
-    static SOURCES: OnceLock<Vec<Source>> = OnceLock::new();
-    SOURCES.get_or_init(|| {
-        let mut found = Vec::new();
-        let mut open = vec![root().join("src")];
-        while let Some(folder) = open.pop() {
-            for entry in fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
-                if entry.is_dir() {
-                    open.push(entry);
-                } else if entry.extension().is_some_and(|e| e == "rs" || e == "md" || e == "sql") {
-                    let path = entry.strip_prefix(root()).expect("below the root").display().to_string();
-                    found.push(Source::new(&path, &read(&entry)));
-                }
-            }
-        }
-        let tests: BTreeSet<PathBuf> = found.iter().flat_map(test_files).collect();
-        for file in found.iter_mut().filter(|file| tests.contains(&file.path)) {
-            file.code.clear();
-        }
-        assert!(found.iter().any(|file| file.path == Path::new("src/model/lib.rs")), "this is not the checkout");
-        found
-    })
-}
-
-/// What is built into the program: no dependencies of tests, and none of the packages below `tests/`.
-///
-/// `cargo tree` rather than `cargo metadata`, whose graph also holds optional dependencies that nobody activates.
-fn house() -> Graph {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut tree = Command::new(cargo);
-    tree.current_dir(root()).args(["tree", "--workspace", "--offline", "--locked"]);
-    tree.args(["--edges", "no-dev", "--prefix", "depth", "--format", "{p}"]);
-    let answer = tree.output().expect("cargo runs");
-    assert!(answer.status.success(), "cargo tree: {}", String::from_utf8_lossy(&answer.stderr));
-    let tests = root().join("tests").canonicalize().expect("this package");
-    let graph = parse_tree(&String::from_utf8_lossy(&answer.stdout), &tests);
-    assert!(graph.edges.contains_key("posthorn-model"), "the workspace is not in its own graph");
-    graph
-}
-
-/// Lines such as `2tokio v1.54.1 (*)`: a depth, a package, and marks.
-fn parse_tree(text: &str, tests: &Path) -> Graph {
-    let mut graph = Graph::of(&[]);
-    let mut above: Vec<String> = Vec::new();
-    for line in text.lines().filter(|line| !line.is_empty()) {
-        let package = line.trim_start_matches(|c: char| c.is_ascii_digit());
-        let depth: usize = line[..line.len() - package.len()].parse().expect("a depth");
-        above.truncate(depth);
-        let label = label(package, tests);
-        if let Some(parent) = above.last().filter(|parent| !parent.is_empty()) {
-            graph.edges.entry(parent.clone()).or_default().insert(label.clone());
-        }
-        if !label.is_empty() {
-            graph.edges.entry(label.clone()).or_default();
-        }
-        above.push(label);
-    }
-    graph
-}
-
-/// `posthorn-net` for ours, `tokio 1.54.1` for others, nothing for the packages of tests.
-fn label(package: &str, tests: &Path) -> String {
-    let path = package.split_once('(').and_then(|(_, path)| path.split(')').next()).unwrap_or_default();
-    let mut words = package.split(' ');
-    let (name, version) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    if Path::new(path).starts_with(tests) {
-        String::new()
-    } else if folder(name).is_some() {
-        name.to_owned()
-    } else {
-        format!("{name} {}", version.trim_start_matches('v'))
-    }
-}
-
-#[test]
-fn the_tree_is_understood() {
-    let text = "0posthorn-net v0.1.0 (/house/src/net)\n1tls v1.0.0\n2ring v0.17.0\n1posthorn-model v0.1.0 (/house/src/model)\n\n\
-                0posthorn-tests v0.1.0 (/house/tests)\n1posthorn v0.1.0 (/house/src/posthorn)\n2posthorn-net v0.1.0 (/house/src/net) (*)\n";
-    let graph = parse_tree(text, Path::new("/house/tests"));
-    let edges = |from: &str| graph.direct(from).map(String::as_str).collect::<Vec<_>>();
-    assert_eq!(edges("posthorn-net"), ["posthorn-model", "tls 1.0.0"]);
-    assert_eq!(edges("tls 1.0.0"), ["ring 0.17.0"]);
-    assert_eq!(edges("posthorn"), ["posthorn-net"]);
-    assert!(!graph.edges.contains_key("posthorn-tests") && !graph.edges.contains_key(""));
 }

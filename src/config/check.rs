@@ -3,7 +3,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::{Endpoint, Listener, Loaded, Network, Origin, Peer, PeerOptions, Problem, TlsMode, exposure};
+use crate::problem::nearest;
+use crate::{
+    Config, Endpoint, Listener, Loaded, Network, Origin, Peer, PeerOptions, Problem, Speaks, TlsMode, binding,
+    delivery, delivery_rule, exposure, queue, route,
+};
 
 /// Judges a configuration as a whole: unique names and addresses, internal services, options that only make sense
 /// for named peers, certificates that can be read. Reads files, opens no socket.
@@ -11,6 +15,8 @@ use crate::{Endpoint, Listener, Loaded, Network, Origin, Peer, PeerOptions, Prob
 pub fn check(loaded: &Loaded) -> Vec<Problem> {
     let mut checker = Checker { loaded, problems: check_without_files(loaded) };
     checker.certificates();
+    checker.secrets();
+    route::files(&mut checker);
     checker.problems
 }
 
@@ -24,16 +30,74 @@ pub fn check_without_files(loaded: &Loaded) -> Vec<Problem> {
     for (at, listener) in loaded.config.listener.iter().enumerate() {
         checker.listener(listener, &format!("listener[{at}]"));
     }
+    checker.selectors();
+    for judge in [queue::check, delivery::check, binding::check, route::check, delivery_rule::check] {
+        judge(&mut checker);
+    }
     checker.problems
 }
 
-struct Checker<'l> {
+/// What is wrong, as it is found.
+pub(crate) struct Checker<'l> {
     loaded: &'l Loaded,
     problems: Vec<Problem>,
 }
 
-impl Checker<'_> {
-    fn refuse(&mut self, key: &str, message: impl Into<String>) {
+/// The names of one kind of rows, as they are taken.
+pub(crate) struct Names {
+    noun: &'static str,
+    seen: HashMap<String, String>,
+}
+
+impl Names {
+    /// No name is taken yet.
+    pub(crate) fn new(noun: &'static str) -> Self {
+        Self { noun, seen: HashMap::new() }
+    }
+
+    /// Takes a name, or says why it cannot be one. Names go into commands, logs and the names of buckets.
+    pub(crate) fn take(&mut self, checker: &mut Checker<'_>, key: &str, name: &str) {
+        let noun = self.noun;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+            let message = format!("\"{name}\" is no name; write up to 64 ASCII letters, digits, '-', '_' and '.'");
+            checker.refuse(key, message);
+        } else if let Some(first) = self.seen.get(name) {
+            let place = place(&checker.origin(first));
+            checker.refuse(key, format!("the {noun} name \"{name}\" is taken{place}"));
+        } else {
+            self.seen.insert(name.to_owned(), key.to_owned());
+        }
+    }
+}
+
+impl<'l> Checker<'l> {
+    /// What is judged.
+    pub(crate) fn config(&self) -> &'l Config {
+        &self.loaded.config
+    }
+
+    /// Where a key, or the nearest thing around it, was written.
+    pub(crate) fn origin(&self, key: &str) -> Origin {
+        self.loaded.origin_around(key)
+    }
+
+    /// Whether a key itself was written.
+    pub(crate) fn is_written(&self, key: &str) -> bool {
+        self.loaded.origin(key) != Origin::Default
+    }
+
+    /// Refuses a name that no row has, with what was probably meant.
+    pub(crate) fn known(&mut self, key: &str, (noun, name): (&str, &str), known: &[&str]) {
+        if !known.contains(&name) {
+            let all = || (!known.is_empty()).then(|| format!("known: {}", known.join(", ")));
+            let hint = nearest(name, known.iter().copied()).or_else(all);
+            let problem = Problem::new(&self.loaded.origin_around(key), key, format!("no {noun} \"{name}\""));
+            self.problems.push(problem.hinted(hint));
+        }
+    }
+
+    pub(crate) fn refuse(&mut self, key: &str, message: impl Into<String>) {
         self.problems.push(Problem::new(&self.loaded.origin_around(key), key, message));
     }
 
@@ -112,12 +176,12 @@ impl Checker<'_> {
         if listener.certificate.is_some() != listener.key.is_some() {
             self.refuse(&format!("{key}.certificate"), "certificate and key come together");
         }
-        self.peers(&listener.peer, key);
+        self.peers(listener, &listener.peer, key);
         self.unnamed(&listener.options, key);
         self.size(&listener.options, key);
         for (on, endpoint) in listener.listen.iter().enumerate() {
             let key = format!("{key}.listen[{on}]");
-            self.peers(&endpoint.peer, &key);
+            self.peers(listener, &endpoint.peer, &key);
             self.unnamed(&endpoint.options, &key);
             self.size(&endpoint.options, &key);
             if let Err(exposed) = exposure(listener, endpoint, None) {
@@ -126,7 +190,7 @@ impl Checker<'_> {
         }
     }
 
-    fn peers(&mut self, peers: &[Peer], key: &str) {
+    fn peers(&mut self, listener: &Listener, peers: &[Peer], key: &str) {
         let mut seen: HashMap<Network, usize> = HashMap::new();
         for (at, peer) in peers.iter().enumerate() {
             if let Some(first) = seen.insert(peer.network, at) {
@@ -134,7 +198,9 @@ impl Checker<'_> {
                 let message = format!("the network {} has a block already{place}", peer.network);
                 self.refuse(&format!("{key}.peer[{at}].network"), message);
             }
-            self.size(&peer.options, &format!("{key}.peer[{at}]"));
+            let key = format!("{key}.peer[{at}]");
+            self.size(&peer.options, &key);
+            self.relay(listener, peer, &key);
         }
     }
 
@@ -147,11 +213,33 @@ impl Checker<'_> {
 
     /// Options that hand over trust, and so are only for networks that were named.
     fn unnamed(&mut self, options: &PeerOptions, key: &str) {
-        let trusting =
-            [("xclient", options.xclient), ("xforward", options.xforward), ("proxy_protocol", options.proxy_protocol)];
-        for (name, _) in trusting.into_iter().filter(|(_, value)| *value == Some(true)) {
-            let message = format!("{name} trusts the client's word; set it in a peer block that names the network");
+        let trusting = [
+            ("xclient", options.xclient, "trusts the client's word"),
+            ("xforward", options.xforward, "trusts the client's word"),
+            ("proxy_protocol", options.proxy_protocol, "trusts the client's word"),
+            ("relay", options.relay, "opens the way to other hosts"),
+        ];
+        for (name, _, why) in trusting.into_iter().filter(|(_, value, _)| *value == Some(true)) {
+            let message = format!("{name} {why}; set it in a peer block that names the network");
             self.refuse(&format!("{key}.{name}"), message);
+        }
+    }
+
+    /// Whoever may relay is named: a network of half the world is none.
+    fn relay(&mut self, listener: &Listener, peer: &Peer, key: &str) {
+        if peer.options.relay != Some(true) || peer.options.deny == Some(true) {
+            return;
+        }
+        let key = format!("{key}.relay");
+        if listener.speaks != Speaks::Smtp {
+            let message = format!("{} does not relay; relay is for smtp listeners", listener.speaks.name());
+            self.refuse(&key, message);
+        } else if peer.network.is_vast() && !listener.exposed {
+            let message = format!(
+                "relay = true for {} is an open relay; name smaller networks, or set exposed = true at the listener if something else keeps strangers out",
+                peer.network
+            );
+            self.refuse(&key, message);
         }
     }
 
@@ -175,6 +263,47 @@ impl Checker<'_> {
         }
     }
 
+    /// Files of keys that are not PEM, and what DNS is checked with.
+    fn secrets(&mut self) {
+        let config = self.config();
+        self.octets("dkim.master_key", config.dkim.master_key.as_deref(), (32, 32));
+        self.octets("srs.secret", config.srs.secret.as_deref(), (16, usize::MAX));
+        self.octets("dns.trust_anchor", config.dns.trust_anchor.as_deref(), (1, usize::MAX));
+        for (at, key) in config.dkim.key.iter().enumerate() {
+            self.pem(&format!("dkim.key[{at}].file"), Some(&key.file), KEY);
+        }
+    }
+
+    /// A file that can be read and has so many octets.
+    fn octets(&mut self, key: &str, path: Option<&Path>, (least, most): (usize, usize)) {
+        let Some(path) = path else {
+            return;
+        };
+        let shown = path.display();
+        match std::fs::read(path) {
+            Err(error) => self.refuse(key, format!("{shown} cannot be read: {error}")),
+            Ok(content) if content.len() < least => {
+                self.refuse(key, format!("{shown} has {} octets, of at least {least}", content.len()));
+            }
+            Ok(content) if content.len() > most => {
+                self.refuse(key, format!("{shown} has {} octets, of at most {most}", content.len()));
+            }
+            Ok(_) => {}
+        }
+    }
+
+    /// Two keys in files cannot be published under one name.
+    fn selectors(&mut self) {
+        let mut seen: HashMap<(&str, &str), usize> = HashMap::new();
+        for (at, key) in self.config().dkim.key.iter().enumerate() {
+            if let Some(first) = seen.insert((key.domain.as_str(), key.selector.as_str()), at) {
+                let place = place(&self.origin(&format!("dkim.key[{first}].selector")));
+                let message = format!("the selector \"{}\" of {} has a key already{place}", key.selector, key.domain);
+                self.refuse(&format!("dkim.key[{at}].selector"), message);
+            }
+        }
+    }
+
     fn pem(&mut self, key: &str, path: Option<&Path>, (kind, mark): (&str, &str)) {
         let Some(path) = path else {
             return;
@@ -191,7 +320,7 @@ impl Checker<'_> {
 }
 
 /// ` at file:line` for something that was written.
-fn place(origin: &Origin) -> String {
+pub(crate) fn place(origin: &Origin) -> String {
     match origin {
         Origin::Default => String::new(),
         written => format!(" at {written}"),
@@ -312,6 +441,35 @@ mod tests {
     }
 
     #[test]
+    fn only_named_clients_relay() {
+        assert_eq!(
+            one("smtp", "*:25", "relay = true"),
+            [
+                "posthorn.toml:5: listener[0].relay: relay opens the way to other hosts; set it in a peer block that names the network"
+            ]
+        );
+        let block = |network: &str| format!("[[listener.peer]]\nnetwork = '{network}'\nrelay = true");
+        for network in ["0.0.0.0/0", "::/0", "128.0.0.0/1", "0.0.0.0/7", "2000::/3"] {
+            let found = one("smtp", "*:25", &block(network));
+            assert_eq!(found.len(), 1, "{network}");
+            let expected =
+                format!("posthorn.toml:7: listener[0].peer[0].relay: relay = true for {network} is an open relay;");
+            assert!(found[0].starts_with(&expected), "{found:?}");
+            assert_eq!(one("smtp", "*:25", &format!("exposed = true\n{}", block(network))), [""; 0]);
+            assert_eq!(one("smtp", "*:25", &format!("{}\ndeny = true", block(network))), [""; 0]);
+        }
+        for network in ["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "fd00::/8"] {
+            assert_eq!(one("smtp", "*:25", &block(network)), [""; 0], "{network}");
+        }
+        assert_eq!(
+            one("lmtp", "127.0.0.1:24", &block("127.0.0.1")),
+            ["posthorn.toml:7: listener[0].peer[0].relay: lmtp does not relay; relay is for smtp listeners"]
+        );
+        let inside = "[[listener]]\nname = 'a'\nspeaks = 'smtp'\nlisten = [{ address = '*:25', peer = [{ network = '::/0', relay = true }] }]";
+        assert_eq!(problems(inside).len(), 1);
+    }
+
+    #[test]
     fn a_network_has_one_block_and_no_larger_messages() {
         assert_eq!(
             one(
@@ -343,6 +501,28 @@ mod tests {
             problems("[tls]\nkey = '/nonexistent/key.pem'")[0],
             "posthorn.toml:1: tls.certificate: certificate and key come together"
         );
+    }
+
+    #[test]
+    fn keys_can_be_read_and_are_long_enough() {
+        let folder = folder();
+        let path = folder.path().join("short");
+        std::fs::write(&path, [7; 31]).expect("written");
+        let shown = path.display();
+        let found = problems(&format!(
+            "[dkim]\nmaster_key = '{shown}'\n[srs]\nsecret = '{shown}'\n[dns]\ntrust_anchor = '/nonexistent/anchor'\n\
+             [[dkim.key]]\ndomain = 'example.org'\nselector = 'a'\nfile = '{shown}'\n\
+             [[dkim.key]]\ndomain = 'Example.org'\nselector = 'A'\nfile = '{shown}'\n"
+        ));
+        assert_eq!(found.len(), 5, "{found:#?}");
+        assert_eq!(
+            found[0],
+            "posthorn.toml:13: dkim.key[1].selector: the selector \"a\" of example.org has a key already at posthorn.toml:9"
+        );
+        assert_eq!(found[1], format!("posthorn.toml:2: dkim.master_key: {shown} has 31 octets, of at least 32"));
+        assert!(found[2].starts_with("posthorn.toml:6: dns.trust_anchor: /nonexistent/anchor cannot be read: "));
+        assert!(found[3].ends_with("short holds no private key in PEM form"), "{}", found[3]);
+        assert_eq!(problems(&format!("[srs]\nsecret = '{shown}'\n")), [""; 0]);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Effective {
     pub xclient: bool,
     /// Whether XFORWARD is accepted.
     pub xforward: bool,
+    /// Whether the client may send to other hosts without a login.
+    pub relay: bool,
     /// Whether a PROXY header must come first.
     pub proxy_protocol: bool,
     /// Sessions of one client address at once; 0 is no limit.
@@ -233,6 +235,7 @@ impl Effective {
             smtp_extensions: None,
             xclient: false,
             xforward: false,
+            relay: false,
             proxy_protocol: false,
             sessions_per_address: 0,
             max_message_size: Size::bytes(0),
@@ -275,6 +278,7 @@ impl<'p> Search<'p> {
                 .cloned(),
             xclient: self.pick("xclient", |o| o.xclient, (false, BuiltIn)),
             xforward: self.pick("xforward", |o| o.xforward, (false, BuiltIn)),
+            relay: self.pick("relay", |o| o.relay, (false, BuiltIn)),
             proxy_protocol: self.pick("proxy_protocol", |o| o.proxy_protocol, (false, BuiltIn)),
             sessions_per_address: self.pick("sessions_per_address", |o| o.sessions_per_address, per_address),
             max_message_size: self
@@ -360,12 +364,14 @@ listen = [
 network = '10.0.0.0/16'
 max_recipients = 16
 xclient = true
+relay = true
 max_message_size = '1 MiB'
 sessions = 50
 context = { site = 'block', rack = '7' }
 [[listener.peer]]
 network = '10.0.0.1/32'
 require_tls = false
+relay = false
 ";
 
     fn policy(on: usize) -> Policy {
@@ -385,7 +391,7 @@ require_tls = false
     fn the_most_specific_wins_option_by_option() {
         let host = effective(&policy(0), "10.0.0.1");
         assert_eq!(host.max_recipients, 1);
-        assert!(host.xforward && host.xclient && !host.require_tls);
+        assert!(host.xforward && host.xclient && !host.require_tls && !host.relay);
         assert_eq!(host.max_message_size, Size::mebibytes(1));
         assert_eq!(host.idle_time, Span::from_secs(120));
         assert_eq!(words(&host), [("rack", "7"), ("site", "host"), ("tier", "edge")]);
@@ -396,12 +402,12 @@ require_tls = false
 
         let block = effective(&policy(0), "10.0.9.9");
         assert_eq!(block.max_recipients, 16);
-        assert!(block.xclient && !block.xforward);
+        assert!(block.xclient && block.relay && !block.xforward);
 
         let stranger = effective(&policy(0), "192.0.2.1");
         assert_eq!(stranger.max_recipients, 66);
         assert_eq!(stranger.max_message_size, Size::mebibytes(40));
-        assert!(stranger.blocks.is_empty() && !stranger.xclient);
+        assert!(stranger.blocks.is_empty() && !stranger.xclient && !stranger.relay);
         assert_eq!(words(&stranger), [("site", "outer"), ("tier", "edge")]);
     }
 

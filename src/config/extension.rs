@@ -18,18 +18,26 @@ pub enum SmtpExtension {
     BinaryMime,
     /// RFC 3030 §2.
     Chunking,
+    /// RFC 2852.
+    DeliverBy,
     /// RFC 3461.
     Dsn,
     /// RFC 6152.
     EightBitMime,
     /// RFC 2034.
     EnhancedStatusCodes,
+    /// RFC 4865; on submission only.
+    FutureRelease,
     /// RFC 5321 §4.1.1.8.
     Help,
     /// RFC 9422.
     Limits,
+    /// RFC 6710; for logged-in users and peers that may relay.
+    MtPriority,
     /// RFC 2920.
     Pipelining,
+    /// RFC 8689; under TLS only.
+    RequireTls,
     /// RFC 1870.
     Size,
     /// RFC 6531.
@@ -49,16 +57,20 @@ pub struct UnknownExtension(pub String);
 
 impl SmtpExtension {
     /// Every keyword without a parameter.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::Auth(None),
         Self::BinaryMime,
         Self::Chunking,
+        Self::DeliverBy,
         Self::Dsn,
         Self::EightBitMime,
         Self::EnhancedStatusCodes,
+        Self::FutureRelease,
         Self::Help,
         Self::Limits,
+        Self::MtPriority,
         Self::Pipelining,
+        Self::RequireTls,
         Self::Size,
         Self::SmtpUtf8,
         Self::StartTls,
@@ -73,12 +85,16 @@ impl SmtpExtension {
             Self::Auth(_) => "AUTH",
             Self::BinaryMime => "BINARYMIME",
             Self::Chunking => "CHUNKING",
+            Self::DeliverBy => "DELIVERBY",
             Self::Dsn => "DSN",
             Self::EightBitMime => "8BITMIME",
             Self::EnhancedStatusCodes => "ENHANCEDSTATUSCODES",
+            Self::FutureRelease => "FUTURERELEASE",
             Self::Help => "HELP",
             Self::Limits => "LIMITS",
+            Self::MtPriority => "MT-PRIORITY",
             Self::Pipelining => "PIPELINING",
+            Self::RequireTls => "REQUIRETLS",
             Self::Size => "SIZE",
             Self::SmtpUtf8 => "SMTPUTF8",
             Self::StartTls => "STARTTLS",

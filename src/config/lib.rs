@@ -2,13 +2,20 @@
 //! those structs, so that nothing is written down twice.
 //!
 //! [`load`] reads and merges the sources, [`check()`] judges what they say together, [`Policy`] answers what
-//! holds for one client of one endpoint. What it deliberately is not: a place for data that changes at run time
+//! holds for one client of one endpoint, [`DeliveryPolicy`] what holds for mail that leaves, [`Routes`] where it goes,
+//! [`QueuePolicies`] how long it is tried. What it deliberately is not: a place for data that changes at run time
 //! (domains, accounts, aliases live in the database), and not a socket, certificate or clock.
 
 mod auth;
 mod bind;
+mod binding;
 mod check;
 mod database;
+mod delivery;
+mod delivery_rule;
+mod dkim;
+mod dns;
+mod domain_range;
 mod effective;
 mod endpoint;
 mod explain;
@@ -21,13 +28,18 @@ mod listener;
 mod load;
 mod log;
 mod mail;
+mod name_server;
 mod network;
 mod origin;
+mod pattern;
 mod peer;
 mod problem;
+mod queue;
+mod ratio;
 mod reference;
 mod render;
 mod root;
+mod route;
 mod schema;
 mod server;
 mod show;
@@ -35,14 +47,24 @@ mod size;
 mod smtp;
 mod source;
 mod span;
+mod srs;
 mod tls;
 mod tree;
 mod verify;
 
 pub use auth::{Auth, Mechanism};
 pub use bind::{ListenAddress, ListenAddressError};
+pub use binding::{Binding, BindingGroup, Bindings, GroupDomain, Pool};
 pub use check::{check, check_without_files};
 pub use database::{Database, DatabaseUrl};
+pub use delivery::{
+    Counts, Delivery, DeliveryDomain, DeliveryOptions, DeliveryPolicy, EffectiveDelivery, ExplainedDelivery, Limit,
+    NoSuchScope, Scope, TlsDemand,
+};
+pub use delivery_rule::{CodePattern, CodePatternError, DeliveryAction, DeliveryPhase, DeliveryRule};
+pub use dkim::{Dkim, DkimKeyFile};
+pub use dns::Dns;
+pub use domain_range::{DomainRange, DomainRangeError};
 pub use effective::{Access, Block, Effective, Level, Policy, Provenance};
 pub use endpoint::Endpoint;
 pub use explain::{Explained, NoSuchEndpoint};
@@ -55,15 +77,21 @@ pub use listener::{ClientCertificate, Listener, Speaks, TlsMode, is_internal};
 pub use load::{Loaded, load};
 pub use log::{Log, LogFormat, LogLevel};
 pub use mail::{Mail, SpecialFolders};
+pub use name_server::{NameServer, NameServerError};
 pub use network::{Network, NetworkError};
 pub use origin::Origin;
+pub use pattern::{Pattern, PatternError};
 pub use peer::{Peer, PeerOptions};
 pub use problem::{Problem, Problems};
+pub use queue::{Queue, QueueOptions, QueuePolicies, QueuePolicy, SenderPolicy};
+pub use ratio::{Ratio, RatioError};
 pub use reference::{example, reference, schema};
 pub use root::Config;
+pub use route::{Next, NextError, NextHost, Route, Routes};
 pub use server::Server;
 pub use size::{Size, SizeError};
 pub use smtp::Smtp;
 pub use source::Sources;
 pub use span::{Span, SpanError};
+pub use srs::Srs;
 pub use tls::{Certificate, CertificatePair, Tls, TlsVersion};

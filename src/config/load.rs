@@ -9,6 +9,7 @@ use figment::providers::Serialized;
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
+use crate::schema::Schema;
 use crate::tree::Node;
 use crate::verify::verify;
 use crate::{Config, Origin, Problem, Problems, Sources, check};
@@ -196,21 +197,27 @@ fn credentials(folder: Option<&Path>, problems: &mut Vec<Problem>) -> Vec<Node> 
     nodes
 }
 
-/// `POSTHORN_SECTION__KEY=value`, and `POSTHORN_LISTENER` as a whole. Other variables belong to the command line.
+/// `POSTHORN_SECTION__KEY=value`, and lists of rows such as `POSTHORN_LISTENER` as a whole. Other variables belong to
+/// the command line.
 fn environment(variables: &[(String, String)]) -> Vec<Node> {
     let mut sorted: Vec<_> = variables.iter().collect();
     sorted.sort();
+    let schema = Schema::new();
+    let is_rows = |name: &str| {
+        let property = schema.root().property(name);
+        property.is_some_and(|property| schema.forms(property).iter().any(|form| form.accepts("array")))
+    };
     let node = |(variable, value): &(String, String)| {
         let path = variable.strip_prefix("POSTHORN_")?.to_ascii_lowercase();
         let origin = Origin::Environment(variable.as_str().into());
-        (path.contains("__") || path == "listener")
+        (path.contains("__") || is_rows(&path))
             .then(|| Node::raw(&path.split("__").collect::<Vec<_>>(), value, &origin))
     };
     sorted.into_iter().filter_map(node).collect()
 }
 
 fn is_section(name: &str) -> bool {
-    crate::schema::Schema::new().root().property(name).is_some()
+    Schema::new().root().property(name).is_some()
 }
 
 #[cfg(test)]
@@ -327,6 +334,14 @@ pub(crate) mod tests {
         let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(loaded.config.listener.len(), 1);
         assert_eq!(loaded.origin("listener[0].name").to_string(), "environment POSTHORN_LISTENER");
+    }
+
+    #[test]
+    fn so_can_one_hold_every_route() {
+        let value = "[{recipients=[\"*\"], to=\"smtp://relay.example:587\"}]";
+        let (_folder, loaded) = load_files(&[("posthorn.toml", "")], &[("POSTHORN_ROUTE", value)]);
+        let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(loaded.config.route[0].to.to_string(), "smtp://relay.example:587");
     }
 
     #[test]

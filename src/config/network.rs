@@ -49,6 +49,15 @@ impl Network {
         self.0.prefix_len() == 0
     }
 
+    /// Whether it is larger than any network that one organisation has: shorter than /8, or /7 for IPv6.
+    #[must_use]
+    pub fn is_vast(&self) -> bool {
+        match self.0 {
+            IpNet::V4(net) => net.prefix_len() < 8,
+            IpNet::V6(net) => net.prefix_len() < 7,
+        }
+    }
+
     /// The block itself.
     #[must_use]
     pub fn net(&self) -> IpNet {

@@ -40,6 +40,9 @@ pub struct PeerOptions {
     /// Whether the client may name the original client for the log (XFORWARD); only in peer blocks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub xforward: Option<bool>,
+    /// Whether the client may send to other hosts without a login; only in peer blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay: Option<bool>,
     /// Whether connections begin with a PROXY header, version 1 or 2; only in peer blocks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<bool>,

@@ -24,13 +24,13 @@ pub fn reference() -> String {
         let _ = write!(out, "\n## `{}`\n\n{}\n\n", part.header(), sentence(part.summary));
         out.push_str("| Key | Value | Default | Meaning |\n|---|---|---|---|\n");
         for (name, property) in part.own(&schema) {
-            let default = property.get("default").filter(|value| !value.is_null());
+            let default = part.default(name, property);
             let default = default.map_or_else(|| "–".to_owned(), |value| format!("`{}`", cell(&inline(value))));
             let meaning = cell(&sentence(summary(property)));
             let _ = writeln!(out, "| `{name}` | {} | {default} | {meaning} |", kinds(&schema, property));
         }
-        if part.shares_options() {
-            let _ = writeln!(out, "\nAnd every option of `[[{OPTIONS}]]`, where they are explained.");
+        if let Some(home) = part.home(&schema) {
+            let _ = writeln!(out, "\nAnd every option of `{}`, where they are explained.", home.header());
         }
     }
     out
@@ -45,13 +45,13 @@ pub fn example() -> String {
         let _ = write!(out, "\n{}", comment(part.summary));
         let _ = writeln!(out, "{}{}", if part.rows { "#" } else { "" }, part.header());
         for (name, property) in part.own(&schema) {
-            let default = property.get("default").filter(|value| !value.is_null() && **value != json!([]));
+            let default = part.default(name, property).filter(|value| **value != json!([]));
             let value = default.cloned().unwrap_or_else(|| sample(&schema, name, property));
             out.push_str(&comment(summary(property)));
             let _ = writeln!(out, "#{name} = {}", inline(&value));
         }
-        if part.shares_options() {
-            let _ = writeln!(out, "# And every option of [[{OPTIONS}]], where they are explained.");
+        if let Some(home) = part.home(&schema) {
+            let _ = writeln!(out, "# And every option of {}, where they are explained.", home.header());
         }
     }
     out
@@ -74,6 +74,16 @@ the service manager hands over; port 0 lets the kernel choose.
 For each client the most specific setting wins, option by option: peers of the address, peers of the listener (in
 both the longest prefix first), the address, the listener, the section, the default. `deny` beats `allow`.
 `posthorn config explain` shows the outcome with its origin.
+
+For mail that leaves the most specific setting wins too, option by option: the binding group's row for the binding and
+the domain, the binding's row for the domain, the group's row for the domain, the binding, the group, the row for the
+domain below `[delivery]`, `[delivery]`, the default. Of the rows of one scope only one counts: that with the domain's
+name, else the first whose pattern matches. What is unset falls back; zero and `false` are settings. A limit that is
+written in one scope is one bucket, shared by all that inherit it; written again, it is another one.
+`posthorn config explain --delivery` shows the outcome with its origins and buckets.
+
+Secrets are never settings: keys such as `password_file` name files, and credentials of the service manager are files
+below `/run/credentials`.
 ";
 
 /// A table of the file.
@@ -82,35 +92,48 @@ struct Part<'s> {
     rows: bool,
     summary: &'s str,
     form: Form<'s>,
+    defaults: Option<&'s Value>,
 }
 
-impl Part<'_> {
+impl<'s> Part<'s> {
     fn header(&self) -> String {
         if self.rows { format!("[[{}]]", self.path) } else { format!("[{}]", self.path) }
     }
 
     /// Its keys but those that are tables of their own and the options that are explained elsewhere.
     fn own<'p>(&'p self, schema: &'p Schema) -> impl Iterator<Item = (&'p str, &'p Value)> {
-        let options = if self.shares_options() { option_names(schema) } else { Vec::new() };
+        let options = self.home(schema).map(|home| home.options()).unwrap_or_default();
         let alone = |property: &Value| nested(schema, property).is_some_and(|(_, tables)| tables != Tables::Mixed);
         self.form.properties().filter(move |(name, property)| !options.contains(name) && !alone(property))
     }
 
-    /// Whether it takes the options of a peer without being the place where they are explained.
-    fn shares_options(&self) -> bool {
-        self.path.starts_with("listener") && self.path != OPTIONS
+    /// The default of a key: its own, or what the default of the whole table says.
+    fn default<'p>(&'p self, name: &str, property: &'p Value) -> Option<&'p Value> {
+        let written = |value: &&Value| !value.is_null();
+        let whole = || self.defaults.and_then(|defaults| defaults.get(name)).filter(written);
+        property.get("default").filter(written).or_else(whole)
+    }
+
+    /// The table in which the options that it takes are explained, when that is another one.
+    fn home<'p>(&self, schema: &'p Schema) -> Option<Part<'p>> {
+        let inside = |family: &&str| {
+            let rest = self.path.strip_prefix(*family);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let (home, _) = HOMES.iter().find(|(home, families)| self.path != *home && families.iter().any(inside))?;
+        parts(schema).into_iter().find(|part| part.path == *home)
+    }
+
+    /// The options that it explains for others.
+    fn options(&self) -> Vec<&'s str> {
+        let names = self.form.properties().map(|(name, _)| name);
+        names.filter(|name| !["network", "sessions"].contains(name)).collect()
     }
 }
 
-/// The table in which the options of peers, addresses and listeners are explained.
-const OPTIONS: &str = "listener.peer";
-
-/// The options that a peer, an address and a listener have in common.
-fn option_names(schema: &Schema) -> Vec<&str> {
-    let part = parts(schema).into_iter().find(|part| part.path == OPTIONS);
-    let names = part.into_iter().flat_map(|part| part.form.properties()).map(|(name, _)| name);
-    names.filter(|name| !["network", "sessions"].contains(name)).collect()
-}
+/// The tables in which options are explained that other tables take too, and these.
+const HOMES: [(&str, &[&str]); 3] =
+    [("listener.peer", &["listener"]), ("delivery", &["delivery", "binding", "binding_group"]), ("queue", &["queue"])];
 
 /// How tables inside a table are written.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -139,6 +162,7 @@ fn collect<'s>(schema: &'s Schema, form: Form<'s>, path: &str, found: &mut Vec<P
                 rows: rows != Tables::Single,
                 summary: summary(property),
                 form: inner,
+                defaults: property.get("default"),
             });
             collect(schema, inner, &path, found);
         }
@@ -174,13 +198,19 @@ fn kind(schema: &Schema, form: Form<'_>) -> String {
     }
     match form.format() {
         Some("char") => "one character",
+        Some("code-pattern") => "code",
         Some("database-url") => "URL",
+        Some("domain-range") => "domain",
         Some("duration") => "duration",
         Some("file-mode") => "octal text",
         Some("hostname") => "host name",
-        Some("listen-address") => "address",
+        Some("ip" | "listen-address" | "name-server") => "address",
+        Some("mail-address") => "mail address",
         Some("network") => "network",
+        Some("next-hop") => "next hop",
         Some("path") => "path",
+        Some("ratio") => "number",
+        Some("regex") => "regular expression",
         Some("size") => "size",
         Some("smtp-extension") => "extension",
         _ if form.accepts("boolean") => "true or false",
@@ -207,11 +237,20 @@ fn sample(schema: &Schema, name: &str, property: &Value) -> Value {
     }
     match form.format() {
         Some("database-url") => json!("postgres://posthorn@db.example.org/posthorn"),
+        Some("code-pattern") => json!("4xx"),
+        Some("domain-range") => json!("example.com"),
         Some("duration") => json!("5 min"),
         Some("file-mode") => json!("0660"),
+        Some("hostname") => json!("example.com"),
+        Some("ip") => json!("192.0.2.1"),
         Some("listen-address") => json!("127.0.0.1:2525"),
+        Some("mail-address") => json!("user@example.org"),
+        Some("name-server") => json!("127.0.0.1:53"),
         Some("network") => json!("192.0.2.0/24"),
+        Some("next-hop") => json!("smtp://relay.example.net:25"),
         Some("path") => json!(format!("/etc/posthorn/tls/{name}.pem")),
+        Some("ratio") => json!(2),
+        Some("regex") => json!("example"),
         Some("size") => json!("50 MiB"),
         Some("smtp-extension") => json!("CHUNKING"),
         _ if form.accepts("boolean") => json!(false),
@@ -271,6 +310,20 @@ mod tests {
             "[[listener.listen]]",
             "[[listener.listen.peer]]",
             "[[listener.peer]]",
+            "[queue]",
+            "[[queue.policy]]",
+            "[delivery]",
+            "[[delivery.domain]]",
+            "[[binding]]",
+            "[[binding.domain]]",
+            "[[binding_group]]",
+            "[[binding_group.domain]]",
+            "[[route]]",
+            "[[delivery_rule]]",
+            "[dns]",
+            "[dkim]",
+            "[[dkim.key]]",
+            "[srs]",
         ] {
             assert!(text.contains(&format!("## `{header}`")), "{header}");
         }

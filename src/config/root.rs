@@ -5,7 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Auth, Database, Imap, Limits, ListenAddress, Listener, Log, Mail, Server, Smtp, Speaks, Tls};
+use crate::{
+    Auth, Binding, BindingGroup, Database, Delivery, DeliveryRule, Dkim, Dns, Imap, Limits, ListenAddress, Listener,
+    Log, Mail, Queue, Route, Server, Smtp, Speaks, Srs, Tls,
+};
 
 /// The whole configuration. Code receives its own section, never this.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -31,6 +34,24 @@ pub struct Config {
     pub log: Log,
     /// The services and their addresses; the first row that is configured replaces the default rows.
     pub listener: Vec<Listener>,
+    /// How long mail is tried, and what of it is kept in memory.
+    pub queue: Queue,
+    /// How mail leaves, unless a binding, a group or a domain says otherwise.
+    pub delivery: Delivery,
+    /// The addresses that mail leaves from, each with options of its own.
+    pub binding: Vec<Binding>,
+    /// Bindings that share work and limits.
+    pub binding_group: Vec<BindingGroup>,
+    /// Where some mail goes instead of to the MX hosts of its domain.
+    pub route: Vec<Route>,
+    /// What replies of receivers change about further delivery, before the built-in rules.
+    pub delivery_rule: Vec<DeliveryRule>,
+    /// Whom we ask about names.
+    pub dns: Dns,
+    /// Signatures of our own domains (RFC 6376).
+    pub dkim: Dkim,
+    /// The senders of mail that is forwarded: rewritten, so that the next host's SPF check is about us (SRS).
+    pub srs: Srs,
 }
 
 impl Default for Config {
@@ -46,6 +67,15 @@ impl Default for Config {
             limits: Limits::default(),
             log: Log::default(),
             listener: default_listeners(),
+            queue: Queue::default(),
+            delivery: Delivery::default(),
+            binding: Vec::new(),
+            binding_group: Vec::new(),
+            route: Vec::new(),
+            delivery_rule: Vec::new(),
+            dns: Dns::default(),
+            dkim: Dkim::default(),
+            srs: Srs::default(),
         }
     }
 }

@@ -22,6 +22,9 @@ pub struct Tls {
     /// Authorities (PEM) that client certificates are verified with.
     #[schemars(extend("format" = "path"))]
     pub client_ca: Option<PathBuf>,
+    /// Authorities (PEM) that vouch for other servers besides the system's, where mail leaves under verified TLS.
+    #[schemars(extend("format" = "path"))]
+    pub authorities: Option<PathBuf>,
 }
 
 impl Tls {

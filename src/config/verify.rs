@@ -1,14 +1,18 @@
 //! Every key and value against the schema, so that one run names everything that is wrong.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use posthorn_model::Domain;
+use posthorn_model::{Address, Domain};
 use serde_json::Value;
 
 use crate::problem::nearest;
 use crate::schema::{Form, Schema};
 use crate::tree::{Node, Shape, join};
-use crate::{DatabaseUrl, FileMode, ListenAddress, Network, Problem, Size, SmtpExtension, Span};
+use crate::{
+    CodePattern, DatabaseUrl, DomainRange, FileMode, ListenAddress, NameServer, Network, Next, Pattern, Problem, Ratio,
+    Size, SmtpExtension, Span,
+};
 
 /// Judges a whole tree. What is wrong is named and taken out, a row of a list with everything in it, so that the
 /// rest can still be read and judged; raw values get the type that their key wants.
@@ -134,6 +138,7 @@ impl Verifier<'_> {
         let verdict = match &node.shape {
             Shape::Text(text) => judge_text(form, text),
             Shape::Integer(number) => judge_number(form, *number),
+            Shape::Float(number) => Ratio::try_from(*number).map(drop).map_err(|refusal| (refusal.to_string(), None)),
             _ => Ok(()),
         };
         let Err((message, hint)) = verdict else {
@@ -183,7 +188,9 @@ fn judge_text(form: Form<'_>, text: &str) -> Verdict {
     let plain = |refusal: String| (refusal, None);
     match form.format() {
         Some("char") => one_character(text),
+        Some("code-pattern") => text.parse::<CodePattern>().map(drop).map_err(|refusal| plain(refusal.to_string())),
         Some("database-url") => DatabaseUrl::parse(text).map(drop).map_err(|refusal| plain(refusal.to_owned())),
+        Some("domain-range") => text.parse::<DomainRange>().map(drop).map_err(|refusal| plain(refusal.to_string())),
         Some("duration") => text.parse::<Span>().map(drop).map_err(|refusal| plain(refusal.to_string())),
         Some("file-mode") => text.parse::<FileMode>().map(drop).map_err(|refusal| plain(refusal.to_string())),
         Some("hostname") => {
@@ -191,7 +198,18 @@ fn judge_text(form: Form<'_>, text: &str) -> Verdict {
             Domain::parse(text).map(drop).map_err(refuse)
         }
         Some("listen-address") => ListenAddress::parse(text).map(drop).map_err(|refusal| plain(refusal.to_string())),
+        Some("ip") => {
+            let refuse = |_| plain(format!("\"{text}\" is not an IP address"));
+            text.parse::<IpAddr>().map(drop).map_err(refuse)
+        }
+        Some("mail-address") => {
+            let refuse = |refusal| plain(format!("\"{text}\" is not a mail address: {refusal}"));
+            Address::parse(text).map(drop).map_err(refuse)
+        }
+        Some("name-server") => text.parse::<NameServer>().map(drop).map_err(|refusal| plain(refusal.to_string())),
         Some("network") => text.parse::<Network>().map(drop).map_err(|refusal| plain(refusal.to_string())),
+        Some("next-hop") => text.parse::<Next>().map(drop).map_err(|refusal| plain(refusal.to_string())),
+        Some("regex") => text.parse::<Pattern>().map(drop).map_err(|refusal| plain(refusal.to_string())),
         Some("size") => text.parse::<Size>().map(drop).map_err(|refusal| plain(refusal.to_string())),
         Some("smtp-extension") => {
             let spellings = SmtpExtension::spellings();

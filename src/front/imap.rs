@@ -188,6 +188,10 @@ impl Session {
                 self.server.start_idle();
                 self.catch_up().await.map(|()| None)
             }
+            Event::SearchLost => {
+                self.forget_saved();
+                Ok(None)
+            }
             Event::IdleDone => self.catch_up().await.map(|()| Some(Completion::ok("Done"))),
         };
         match answer {

@@ -4,6 +4,7 @@ mod identity;
 mod login;
 mod manners;
 mod options;
+mod terms;
 mod transaction;
 
 use std::sync::Arc;
@@ -79,7 +80,7 @@ impl Service for Smtp {
 
 impl Session {
     fn new(Smtp { mail, settings, dialect, manners }: Smtp, connection: Connection) -> Self {
-        let mut options = options::of(&connection, &settings, dialect);
+        let mut options = options::of(&connection, &settings, dialect, mail.now());
         if manners.are_known_of(connection.peer().address) {
             // What is sent along with the connection is still caught.
             options.banner_delay = options.banner_delay.min(Duration::from_millis(1));

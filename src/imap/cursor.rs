@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::Completion;
 use crate::quoted::is_atom;
+use crate::{Completion, ResponseCode};
 
 /// What a command's text means depends on this.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -32,8 +32,11 @@ pub(crate) enum Fault {
     Bad(Cow<'static, str>),
     /// The text ends inside a literal.
     Incomplete,
-    /// It does, but is declined.
-    No(Completion),
+    /// It does, but its text is in a character set that nobody here knows.
+    Charset {
+        /// Whether what it finds was to be saved.
+        saves: bool,
+    },
 }
 
 impl Fault {
@@ -45,7 +48,7 @@ impl Fault {
         match self {
             Self::Bad(text) => Completion::bad(text),
             Self::Incomplete => Completion::bad("Unexpected end of command"),
-            Self::No(completion) => completion,
+            Self::Charset { .. } => Completion::no("Unknown charset").with(ResponseCode::BadCharset),
         }
     }
 }

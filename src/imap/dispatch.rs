@@ -27,12 +27,16 @@ impl Server {
             return self.reject_line(line, &Completion::bad("Unknown command"));
         };
         let tag = line.slice_ref(tag);
-        let request = self.admit_command(entry).and_then(|()| {
-            let mut cursor = Cursor::new(arguments, self.mode());
-            syntax::request(entry, &mut cursor).map_err(Fault::into_completion)
-        });
-        match request {
-            Err(completion) => self.reject(&tag, &completion),
+        if let Err(completion) = self.admit_command(entry) {
+            return self.reject(&tag, &completion);
+        }
+        match syntax::request(entry, &mut Cursor::new(arguments, self.mode())) {
+            Err(fault) => {
+                if fault == (Fault::Charset { saves: true }) {
+                    self.events.push_back(Event::SearchLost);
+                }
+                self.reject(&tag, &fault.into_completion());
+            }
             Ok(request) => self.serve(tag, entry, request),
         }
     }

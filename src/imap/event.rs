@@ -61,4 +61,7 @@ pub enum Event {
     },
     /// The client said DONE. Answer: [`finish`](crate::Server::finish).
     IdleDone,
+    /// A search whose result was to be saved was refused with NO, and the client has been told: the saved result is
+    /// empty now (RFC 5182 §2.1). No answer.
+    SearchLost,
 }

@@ -3,7 +3,7 @@
 use posthorn_model::Flags;
 
 use crate::cursor::{Cursor, Fault};
-use crate::{Completion, ResponseCode, Search, SearchKey, SearchReturn};
+use crate::{Search, SearchKey, SearchReturn};
 
 /// Keys in one command: bounds the work that one line can ask for.
 const KEY_LIMIT: usize = 2000;
@@ -18,7 +18,7 @@ pub(crate) fn search(cursor: &mut Cursor<'_>, uid: bool) -> Result<Search, Fault
         cursor.space()?;
     }
     if cursor.looking_at(b"CHARSET ") {
-        charset(cursor)?;
+        charset(cursor, returns.is_some_and(|returns| returns.save))?;
     }
     let mut parser = Keys { keys: 0, depth: cursor.mode().search_depth };
     let mut keys = vec![parser.key(cursor)?];
@@ -47,7 +47,7 @@ fn return_options(cursor: &mut Cursor<'_>) -> Result<SearchReturn, Fault> {
     Ok(options)
 }
 
-fn charset(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
+fn charset(cursor: &mut Cursor<'_>, saves: bool) -> Result<(), Fault> {
     // RFC 6855 §3
     if cursor.mode().utf8 {
         return Err(Fault::bad("CHARSET is not allowed under UTF8=ACCEPT"));
@@ -55,7 +55,7 @@ fn charset(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
     cursor.keyword(b"CHARSET ")?;
     let name = cursor.astring()?;
     if [&b"UTF-8"[..], b"US-ASCII"].iter().all(|known| !known.eq_ignore_ascii_case(&name)) {
-        return Err(Fault::No(Completion::no("Unknown charset").with(ResponseCode::BadCharset)));
+        return Err(Fault::Charset { saves });
     }
     cursor.space()
 }
@@ -299,9 +299,8 @@ mod tests {
     #[test]
     fn charsets() {
         assert_eq!(key("CHARSET utf-8 SUBJECT \"ä\""), SearchKey::Subject("ä".into()));
-        assert!(
-            matches!(parse("CHARSET KOI8-R ALL"), Err(Fault::No(refusal)) if refusal.code == Some(ResponseCode::BadCharset))
-        );
+        assert_eq!(parse("CHARSET KOI8-R ALL"), Err(Fault::Charset { saves: false }));
+        assert_eq!(parse("RETURN (SAVE) CHARSET KOI8-R ALL"), Err(Fault::Charset { saves: true }));
         let mut cursor =
             Cursor::new(b" CHARSET UTF-8 ALL\r\n", Mode { utf8: true, search_depth: 8, ..Mode::default() });
         assert!(matches!(search(&mut cursor, false), Err(Fault::Bad(_))));

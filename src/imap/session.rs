@@ -109,6 +109,7 @@ impl Stage {
             | Event::AppendData(_)
             | Event::AppendMessageEnd
             | Event::AuthenticateCancelled
+            | Event::SearchLost
             | Event::ClientId(_) => {}
         }
     }
@@ -208,6 +209,17 @@ fn sasl_runs_to_its_end_or_is_cancelled() {
     assert!(stage.send("c AUTHENTICATE GSSAPI\r\n").starts_with("c NO [CANNOT] "));
     stage.send("d AUTHENTICATE PLAIN\r\n");
     assert!(stage.send("AGEAYg==\r\n").starts_with("d OK [CAPABILITY "));
+}
+
+#[test]
+fn only_a_refused_search_that_saves_loses_the_saved_result() {
+    let mut stage = Stage::user();
+    stage.send("a SELECT INBOX\r\n");
+    assert!(stage.send("b SEARCH RETURN (SAVE) CHARSET X ALL\r\n").starts_with("b NO [BADCHARSET"));
+    assert_eq!(stage.events.pop().as_deref(), Some("SearchLost"));
+    stage.send("c SEARCH RETURN (ALL) CHARSET X ALL\r\n");
+    stage.send("d SEARCH RETURN (SAVE) FOO\r\n");
+    assert!(!stage.events.iter().any(|event| event == "SearchLost"), "{:?}", stage.events);
 }
 
 #[test]

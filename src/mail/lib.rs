@@ -4,35 +4,59 @@
 //! one handle that fronts hold.
 
 pub mod accept;
+mod aftermath;
 pub mod apply;
 pub mod authenticate;
 mod budget;
+pub mod departures;
 pub mod directory;
+mod dispatch;
+pub mod dkim;
+pub mod envelope;
 mod failures;
+mod intake;
+mod legs;
 pub mod live;
 pub mod mailboxes;
 mod news;
+mod place;
+pub mod queue;
+pub mod report;
+mod return_paths;
+mod returned;
 pub mod route;
 pub mod search;
 pub mod selected;
+mod settings;
+mod sign;
+pub mod suppress;
+pub mod trace;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use posthorn_config::{Auth, Mail as MailSection};
-use posthorn_model::Clock;
+use parking_lot::Mutex;
+use posthorn_config::{Dkim, Mail as MailSection, QueuePolicies};
+use posthorn_model::{AccountId, ClaimId, Clock, DeliveryId};
 use posthorn_store::Store;
+use posthorn_trust::MasterKey;
 
 pub use budget::{Budget, Reservation};
+pub use intake::Intake;
 pub use live::Live;
 pub use posthorn_store::mailboxes::Mailbox;
 pub use posthorn_store::memberships::{FlagChange, Membership};
 pub use posthorn_store::messages::Message;
 pub use posthorn_store::writer::PART_SIZE;
+pub use settings::Settings;
 
 /// What can go wrong in a duty. Refusals are values; these are faults, told to clients as a temporary failure.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The host name that was given is none.
+    #[error("server.hostname is not a host name")]
+    Hostname,
     /// A task of ours ended early.
     #[error("an internal task failed")]
     Internal,
@@ -42,6 +66,9 @@ pub enum Error {
     /// The operating system gave no random octets.
     #[error("no randomness from the operating system")]
     Randomness,
+    /// A signing key could not be used.
+    #[error("signing: {0}")]
+    Signing(posthorn_trust::Fault),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] posthorn_store::Error),
@@ -80,18 +107,23 @@ struct Shared {
     budget: Budget,
     /// Behind decoy salts and the login cache; lives as long as the installation.
     secret: Vec<u8>,
-}
-
-/// What [`Mail::new`] needs besides the store.
-pub struct Settings {
-    /// The `[mail]` section.
-    pub mail: MailSection,
-    /// The `[auth]` section.
-    pub auth: Auth,
-    /// The most octets of message bodies that sessions may hold at once.
-    pub body_memory: usize,
-    /// The clock, for tests that step it.
-    pub clock: Box<dyn Clock>,
+    hostname: String,
+    policies: QueuePolicies,
+    /// How long traces are kept.
+    trace_for: Duration,
+    paths: return_paths::ReturnPaths,
+    departures: departures::Departures,
+    /// Deliveries that may lie in the queue, claimed by a courier that does not know of them.
+    doubtful: Mutex<Vec<(DeliveryId, ClaimId)>>,
+    dkim: Dkim,
+    /// Whether mail that leaves is signed.
+    signs: bool,
+    signers: sign::Signers,
+    master_key: Option<MasterKey>,
+    /// Keys in files, as people see them.
+    file_keys: Vec<dkim::KeyView>,
+    /// Addresses of accounts, for routes by account.
+    names: moka::sync::Cache<AccountId, Option<String>>,
 }
 
 impl Mail {
@@ -99,10 +131,14 @@ impl Mail {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn new(store: Store, settings: Settings) -> Result<Self> {
+    pub async fn new(store: Store, mut settings: Settings) -> Result<Self> {
         let mut connection = store.acquire().await?;
         let secret = posthorn_store::settings::keep(&mut connection, "secret", &random::<32>()?).await?;
         drop(connection);
+        let paths = settings.return_paths(&secret)?;
+        let (fixed, file_keys) = settings.keys_in_files();
+        let master_key = settings.master_key.and_then(|key| MasterKey::new(&key).ok());
+        let names = moka::sync::Cache::builder().max_capacity(50_000).time_to_live(Duration::from_secs(60)).build();
         let shared = Shared {
             clock: settings.clock,
             logins: authenticate::Cache::new(&settings.auth)?,
@@ -112,6 +148,18 @@ impl Mail {
             routes: route::Cache::new(),
             budget: Budget::new(settings.body_memory),
             secret,
+            hostname: settings.hostname,
+            policies: QueuePolicies::new(&settings.queue),
+            trace_for: settings.queue.trace_for.duration(),
+            paths,
+            departures: departures::Departures::default(),
+            doubtful: Mutex::default(),
+            signs: settings.dkim.sign,
+            dkim: settings.dkim,
+            signers: sign::Signers::new(fixed),
+            master_key,
+            file_keys,
+            names,
         };
         Ok(Self { store, shared: Arc::new(shared) })
     }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use posthorn_model::{AccountId, Address, Domain, EnhancedCode, MailboxId, Refusal};
 use posthorn_store::{Connection, accounts, aliases, domains, mailboxes, states};
 
+use crate::return_paths::Returned;
 use crate::{Mail, Result};
 
 /// How many aliases and forwards may lead on to one another.
 const DEEPEST: usize = 10;
 
-/// The most accounts that one recipient may stand for.
+/// The most accounts and addresses elsewhere that one recipient may stand for.
 const WIDEST: usize = 1000;
 
 /// A mailbox that a recipient's mail goes to.
@@ -37,12 +38,37 @@ pub enum Route {
     Disabled,
     /// Its domain is ours, but the name is nobody's.
     Nobody,
-    /// Its mail is stored here.
-    Local(Vec<Destination>),
+    /// Its domain is ours: its mail is stored here, or sent on to others, or both; at least one of them.
+    Local {
+        /// The mailboxes, each account once.
+        places: Vec<Destination>,
+        /// Addresses at other hosts that forwards, aliases, a catch-all or a signed return address lead to.
+        onward: Vec<Address>,
+    },
     /// Its domain is not ours.
     Remote,
-    /// It leads to another host or in circles; the text says which.
+    /// It leads nowhere or in circles; the text says which.
     Undeliverable(&'static str),
+}
+
+impl Route {
+    /// The mailboxes here.
+    #[must_use]
+    pub fn places(&self) -> &[Destination] {
+        match self {
+            Self::Local { places, .. } => places,
+            _ => &[],
+        }
+    }
+
+    /// The addresses elsewhere that a name of ours leads to.
+    #[must_use]
+    pub fn onward(&self) -> &[Address] {
+        match self {
+            Self::Local { onward, .. } => onward,
+            _ => &[],
+        }
+    }
 }
 
 /// Routes found lately. Emptied when the directory changes.
@@ -67,33 +93,55 @@ impl Mail {
         if let Some(known) = self.shared.routes.0.get(recipient) {
             return Ok(known);
         }
+        match self.shared.paths.read(recipient, self.now()) {
+            Some(Returned::Sender(sender)) => return Box::pin(self.route_back(sender)).await,
+            Some(Returned::Bounce(bounced)) => {
+                return match self.original_sender(bounced.queue, None).await? {
+                    Some(sender) => Box::pin(self.route_back(sender)).await,
+                    None => Ok(Arc::new(Route::Nobody)),
+                };
+            }
+            Some(Returned::Void(why)) => return Ok(Arc::new(Route::Undeliverable(why))),
+            None => {}
+        }
         let separator = self.section().subaddress_separator;
         let mut connection = self.store.acquire().await?;
         let mut search = Search {
             connection: &mut connection,
             separator,
-            found: Vec::new(),
+            places: Vec::new(),
+            onward: Vec::new(),
             seen: HashSet::new(),
             fault: None,
             disabled: false,
         };
         let outcome = search.follow(recipient, 0).await?;
-        let (found, fault, disabled) = (search.found, search.fault, search.disabled);
+        let Search { places, onward, fault, disabled, .. } = search;
+        let nothing = places.is_empty() && onward.is_empty();
         let route = Arc::new(match (outcome, fault) {
             (_, Some(fault)) => Route::Undeliverable(fault),
-            (Found::Somebody, None) if found.is_empty() && disabled => Route::Disabled,
+            (Found::Somebody, None) if nothing && disabled => Route::Disabled,
             // What leads to no mailbox must never be accepted: it would be acknowledged and lost.
-            (Found::Somebody, None) if found.is_empty() => Route::Undeliverable("the address leads to no mailbox"),
-            (Found::Somebody, None) => Route::Local(found),
+            (Found::Somebody, None) if nothing => Route::Undeliverable("the address leads to no mailbox"),
+            (Found::Somebody, None) => Route::Local { places, onward },
             (Found::Nobody, None) => Route::Nobody,
             (Found::NotOurs, None) => Route::Remote,
         });
         // A detail's folder may be made at any moment, and a refusal must not outlive its reason.
-        let lasting = matches!(*route, Route::Local(_)) && recipient.subaddress(separator).1.is_none();
+        let lasting = matches!(*route, Route::Local { .. }) && recipient.subaddress(separator).1.is_none();
         if lasting {
             self.shared.routes.0.insert(recipient.clone(), Arc::clone(&route));
         }
         Ok(route)
+    }
+
+    /// Where mail for the sender of something goes that left here under a return path of ours.
+    async fn route_back(&self, sender: Address) -> Result<Arc<Route>> {
+        let route = self.route(&sender).await?;
+        match *route {
+            Route::Remote => Ok(Arc::new(Route::Local { places: Vec::new(), onward: vec![sender] })),
+            _ => Ok(route),
+        }
     }
 
     /// Where mail for postmaster goes that names no domain (RFC 5321 §4.5.1): to the account of that name in any
@@ -108,7 +156,7 @@ impl Mail {
         for name in names {
             if let Ok(address) = Address::new("postmaster", name) {
                 let route = self.route(&address).await?;
-                if matches!(*route, Route::Local(_)) {
+                if matches!(*route, Route::Local { .. }) {
                     return Ok(route);
                 }
             }
@@ -130,8 +178,7 @@ impl Mail {
     /// # Errors
     /// When the store cannot be read.
     pub async fn room(&self, route: &Route, size: u64) -> Result<std::result::Result<(), Refusal>> {
-        let Route::Local(destinations) = route else { return Ok(Ok(())) };
-        for destination in destinations.iter().filter(|destination| destination.has_quota) {
+        for destination in route.places().iter().filter(|destination| destination.has_quota) {
             let mut connection = self.store.acquire().await?;
             let Some(state) = states::read(&mut connection, destination.account).await? else { continue };
             let full = !state.has_room(1, 1);
@@ -159,7 +206,8 @@ enum Found {
 struct Search<'c> {
     connection: &'c mut Connection,
     separator: char,
-    found: Vec<Destination>,
+    places: Vec<Destination>,
+    onward: Vec<Address>,
     seen: HashSet<String>,
     fault: Option<&'static str>,
     /// Met an account that is switched off.
@@ -168,17 +216,22 @@ struct Search<'c> {
 
 impl Search<'_> {
     async fn follow(&mut self, address: &Address, depth: usize) -> Result<Found> {
-        let Some(domain) = domains::find(self.connection, address.domain()).await?.filter(|domain| domain.enabled)
-        else {
+        let Some(mut domain) = domains::find(self.connection, address.domain()).await? else {
             return Ok(Found::NotOurs);
         };
-        let (name, catch_all) = match domain.alias_of {
-            Some(real) => match domains::find(self.connection, &real).await?.filter(|domain| domain.enabled) {
-                Some(real) => (real.name, real.catch_all),
-                None => return Ok(Found::NotOurs),
-            },
-            None => (domain.name, domain.catch_all),
-        };
+        let mut enabled = domain.enabled;
+        if let Some(real) = &domain.alias_of
+            && let Some(real) = domains::find(self.connection, real).await?
+        {
+            enabled &= real.enabled;
+            domain = real;
+        }
+        if !enabled {
+            // Its mail would come back here.
+            self.fault = Some("the domain takes no mail at the moment");
+            return Ok(Found::Nobody);
+        }
+        let (name, catch_all) = (domain.name, domain.catch_all);
         let (user, detail) = address.subaddress(self.separator);
         let user = user.to_owned();
         let readings = [Some((address.local().to_owned(), None)), detail.map(|detail| (user, Some(detail.to_owned())))];
@@ -233,11 +286,22 @@ impl Search<'_> {
             };
             match Box::pin(self.follow(&address, depth + 1)).await? {
                 Found::Somebody => {}
-                Found::Nobody => self.fault = Some("an alias leads to an address that does not exist"),
-                Found::NotOurs => self.fault = Some("forwarding to other hosts is not available here"),
+                Found::Nobody if self.fault.is_none() => {
+                    self.fault = Some("an alias leads to an address that does not exist");
+                }
+                Found::Nobody => {}
+                Found::NotOurs => self.send_on(address),
             }
         }
         Ok(())
+    }
+
+    fn send_on(&mut self, address: Address) {
+        if self.places.len() + self.onward.len() >= WIDEST {
+            self.fault = Some("an alias leads to too many accounts");
+        } else if !self.onward.contains(&address) {
+            self.onward.push(address);
+        }
     }
 
     /// Mail for postmaster is always accepted (RFC 5321 §4.5.1): without such a name it goes to the oldest account.
@@ -252,7 +316,7 @@ impl Search<'_> {
     }
 
     async fn take(&mut self, account: AccountId, detail: Option<&str>) -> Result<()> {
-        if self.found.len() >= WIDEST {
+        if self.places.len() + self.onward.len() >= WIDEST {
             self.fault = Some("an alias leads to too many accounts");
             return Ok(());
         }
@@ -264,9 +328,9 @@ impl Search<'_> {
         let state = states::read(self.connection, account).await?;
         let has_quota = state.is_some_and(|state| state.has_quota());
         let mailbox = folder.unwrap_or(inbox.id);
-        if !self.found.iter().any(|known| known.account == account) {
+        if !self.places.iter().any(|known| known.account == account) {
             let folder = folder.and(detail).unwrap_or("INBOX").to_owned();
-            self.found.push(Destination { account, mailbox, folder, inbox: inbox.id, has_quota });
+            self.places.push(Destination { account, mailbox, folder, inbox: inbox.id, has_quota });
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ mod domain;
 mod flags;
 mod id;
 mod numbers;
+mod queue;
 mod refusal;
 mod special_use;
 
@@ -15,8 +16,9 @@ pub use address::{Address, AddressError};
 pub use clock::Clock;
 pub use domain::{Domain, DomainError};
 pub use flags::{Flags, KEYWORD_LIMIT, KeywordError, Keywords, valid_keyword};
-pub use id::{AccountId, DomainId, MailboxId, MessageId};
+pub use id::{AccountId, ClaimId, DeliveryId, DomainId, MailboxId, MalformedId, MessageId, QueueId};
 pub use numbers::NumberSet;
+pub use queue::{BodyType, ByMode, DeliveryState, Lane, Notify, QueueOrigin, Ret};
 pub use refusal::{EnhancedCode, Refusal};
 pub use special_use::SpecialUse;
 

@@ -8,10 +8,10 @@ use posthorn_config::{Access, Effective};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use crate::caps::{Caps, Permits};
+use crate::caps::{Caps, Permits, Scope};
 use crate::connection::Place;
 use crate::doorway::Doorway;
-use crate::memory::MemoryGauge;
+use crate::memory::{ALWAYS_ADMITTED, MemoryGauge};
 use crate::stream::Stream;
 use crate::vitals::Vitals;
 use crate::{Connection, Local, Overload, Peer, Service, proxy};
@@ -73,7 +73,7 @@ async fn admit(gate: &Gate, doorway: Arc<Doorway>, arrival: Arrival) -> Option<A
     let mut options = doorway.effective(arrival.client.ip());
     let early = if options.access == Access::Denied {
         Err(Overload::Denied)
-    } else if gate.memory.is_full() {
+    } else if gate.memory.is_full() && gate.caps.held(&Scope::Server) >= ALWAYS_ADMITTED {
         Err(Overload::Memory)
     } else {
         gate.caps.enter(&mut permits, doorway.scopes())
@@ -151,7 +151,7 @@ fn refusal_slot(gate: &Gate, admitted: Result<(), Overload>) -> Option<Option<Se
 /// Reads the header that a listed proxy must send. Whatever is wrong with it, the connection ends without a word.
 async fn read_proxy(stream: &mut Stream, peer: &mut Peer, doorway: &Doorway) -> Option<()> {
     let read = tokio::select! {
-        read = timeout(doorway.timing.proxy, proxy::read(stream)) => read,
+        read = timeout(doorway.timing.proxy, proxy::read_proxy_header(stream)) => read,
         () = doorway.shutdown.cutting() => return None,
     };
     let quiet = |error: &dyn std::fmt::Display| {

@@ -68,6 +68,11 @@ impl Caps {
         CapsSnapshot { held: counts.held.clone(), refused: counts.refused.clone() }
     }
 
+    /// Sessions of one scope that run now.
+    pub(crate) fn held(&self, scope: &Scope) -> u32 {
+        self.counts.lock().held.get(scope).copied().unwrap_or(0)
+    }
+
     /// Takes one place in each scope, or none at all. A limit of 0 is no limit.
     pub(crate) fn enter(
         &self,

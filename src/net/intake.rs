@@ -25,7 +25,8 @@ impl Intake {
         poll_fn(|cx| self.poll(cx, &mut *stream, buffer)).await
     }
 
-    fn poll(
+    /// The same for whoever polls by hand.
+    pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut (impl AsyncRead + Unpin),

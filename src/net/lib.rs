@@ -1,16 +1,21 @@
 //! The ground that sessions stand on: listeners and their peers, the one driver of all protocol machines, TLS, the
-//! PROXY protocol, session caps, the service manager.
+//! PROXY protocol, session caps, the service manager; and the way out: DNS, connecting, DANE, MTA-STS.
 //!
 //! A protocol implements [`Service`]; [`Listeners`] hand it a [`Connection`], and [`Connection::next`] moves the
-//! bytes of its machine. What this crate deliberately is not: it knows no protocol's words (refusals and goodbyes
+//! bytes of its machine. On the way out [`egress::dial`] makes a link, and a [`Caller`] moves the bytes of the client
+//! machine that speaks over it. What this crate deliberately is not: it knows no protocol's words (refusals and goodbyes
 //! come from services and machines) and no store.
 
 mod admission;
+mod caller;
 mod caps;
 mod client_certificate;
 mod connection;
+pub mod dane;
 mod dial;
+pub mod dns;
 mod doorway;
+pub mod egress;
 mod intake;
 mod keyring;
 mod listeners;
@@ -20,6 +25,7 @@ mod peer;
 mod proxy;
 #[cfg(test)]
 mod rig;
+mod roots;
 mod self_signed;
 mod service;
 mod session_id;
@@ -27,17 +33,21 @@ mod sessions;
 mod shutdown;
 mod sockets;
 mod stream;
+pub mod sts;
 pub mod systemd;
 mod tls;
+pub mod tls_report;
 mod vitals;
 
+pub use caller::{Called, Caller, Parted};
 pub use caps::{CapsSnapshot, Scope};
 pub use connection::{Connection, Ended, Next};
 pub use dial::{client_config, dial_tls, secure};
 pub use listeners::{BindError, Bound, EndpointId, Listeners};
 pub use memory::resident;
 pub use peer::{Local, Peer};
-pub use proxy::ProxyNote;
+pub use proxy::{Proxied, ProxyNote, read_proxy_header};
+pub use roots::Roots;
 pub use service::{Overload, Service};
 pub use session_id::SessionId;
 pub use sessions::SessionView;

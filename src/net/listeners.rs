@@ -185,6 +185,8 @@ impl Listeners {
             tracing::error!("listeners are served already");
             return;
         }
+        self.shared.gate.memory.look();
+        self.shared.gate.memory.judge();
         for slot in &self.shared.slots {
             let mut state = slot.state.lock().await;
             if let State::Open(doors) = std::mem::replace(&mut *state, State::Closed) {

@@ -2,6 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Sessions that are served whatever the memory: when so few are there, sending away more gives nothing back, and a
+/// server whose own caches have passed the mark would refuse everybody for ever.
+pub(crate) const ALWAYS_ADMITTED: u32 = 4;
+
+/// MiB for sessions and messages below which a limit is worth a warning: a few logins at once take as much.
+const SCANT: u64 = 64;
+
 /// The last look at our resident memory, compared with a limit.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryGauge {
@@ -22,7 +29,25 @@ impl MemoryGauge {
         }
     }
 
-    /// Whether new sessions should be put off.
+    /// Says in the log when the limit leaves little room or none above what is in use before the first session.
+    pub(crate) fn judge(&self) {
+        let used = self.used.load(Ordering::Relaxed);
+        let (limit, used) = (self.limit >> 20, used.div_ceil(1 << 20));
+        match limit.saturating_sub(used) {
+            _ if self.limit == 0 => {}
+            0 => tracing::error!(
+                "limits.memory is too small to work with: it is {limit} MiB, and {used} MiB are in use before the first \
+                 session; messages will be refused for now, and no more than {ALWAYS_ADMITTED} sessions served at once"
+            ),
+            room if room < SCANT => tracing::warn!(
+                "limits.memory is {limit} MiB, and {used} MiB are in use before the first session: large messages and \
+                 further sessions will be refused for now when the {room} MiB that are left are in use"
+            ),
+            _ => {}
+        }
+    }
+
+    /// Whether new sessions should be put off, apart from [`ALWAYS_ADMITTED`].
     pub(crate) fn is_full(&self) -> bool {
         self.limit > 0 && self.used.load(Ordering::Relaxed) > self.limit
     }

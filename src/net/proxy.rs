@@ -25,18 +25,19 @@ pub struct ProxyNote {
 
 /// What a PROXY header says.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Proxied {
+pub struct Proxied {
     /// Client and destination as the proxy saw them; `None` for LOCAL, UNKNOWN and families that are not IP.
-    pub(crate) addresses: Option<(SocketAddr, SocketAddr)>,
+    pub addresses: Option<(SocketAddr, SocketAddr)>,
     /// What else was told.
-    pub(crate) note: ProxyNote,
+    pub note: ProxyNote,
 }
 
-/// Reads one header, version 1 or 2, and nothing behind it.
+/// Reads one PROXY header, version 1 or 2, and nothing behind it. Listeners do this by themselves for the peers that
+/// are to send one.
 ///
 /// # Errors
 /// `InvalidData` when this is not a header or one longer than 4 KiB; otherwise what the stream says.
-pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Proxied> {
+pub async fn read_proxy_header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Proxied> {
     let mut header = Vec::with_capacity(128);
     // The shortest version 1 header has 15 octets, the version 2 signature 12: read no further before knowing which.
     while header.len() < SIGNATURE.len() {
@@ -130,7 +131,7 @@ mod tests {
 
     async fn check(bytes: &[u8]) -> (io::Result<Proxied>, Vec<u8>) {
         let mut rest = bytes;
-        let read = read(&mut rest).await;
+        let read = read_proxy_header(&mut rest).await;
         (read, rest.to_vec())
     }
 
@@ -205,6 +206,7 @@ mod tests {
         }
         assert_eq!(check(b"PROXY").await.0.expect_err("short").kind(), io::ErrorKind::UnexpectedEof);
     }
+
     #[tokio::test]
     async fn damaged_headers_are_refused_or_read_and_never_more() {
         let mut v2 = SIGNATURE.to_vec();

@@ -1,16 +1,20 @@
 //! The appliance as a whole: configuration in, running services out, and back down in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use posthorn_config::{Config, Speaks};
+use posthorn_courier::Courier;
 use posthorn_front::{Imap, Settings, Smtp};
-use posthorn_mail::{Mail, SystemClock};
+use posthorn_mail::Mail;
 use posthorn_net::{Bound, Listeners, Service, Shutdown};
 use posthorn_smtp::Dialect;
 use tokio::task::JoinHandle;
 
+use crate::circumstances::Circumstances;
 use crate::database::Database;
+use crate::secrets;
 
 /// Octets of message bodies in progress when `limits.memory` sets no bound.
 const BODY_MEMORY: u64 = 512 << 20;
@@ -20,6 +24,8 @@ pub struct Appliance {
     mail: Mail,
     listeners: Listeners,
     database: Database,
+    courier: Courier,
+    grace: Duration,
     shutdown: Shutdown,
     serving: JoinHandle<()>,
     working: JoinHandle<()>,
@@ -31,9 +37,17 @@ impl Appliance {
     /// # Errors
     /// What could not be started, and why; nothing is left running then.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        Self::start_under(config, Circumstances::default()).await
+    }
+
+    /// The same in a world that a test made.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_under(config: &Config, world: Circumstances) -> anyhow::Result<Self> {
         let database = Database::open(config).await?;
-        match Self::start_on(config, &database).await {
-            Ok((mail, listeners)) => Ok(Self::run(config, database, mail, listeners)),
+        match Self::start_on(config, &database, world).await {
+            Ok((mail, courier, listeners)) => Ok(Self::run(config, database, mail, courier, listeners)),
             Err(error) => {
                 database.close().await;
                 Err(error)
@@ -41,21 +55,27 @@ impl Appliance {
         }
     }
 
-    async fn start_on(config: &Config, database: &Database) -> anyhow::Result<(Mail, Listeners)> {
+    async fn start_on(
+        config: &Config,
+        database: &Database,
+        world: Circumstances,
+    ) -> anyhow::Result<(Mail, Courier, Listeners)> {
+        let ground = world.ground(config)?;
         let store = database.store(&config.database).await?;
         let body_memory = config.limits.memory.map_or(BODY_MEMORY, |memory| body_memory(memory.octets()));
         let settings = posthorn_mail::Settings {
-            mail: config.mail.clone(),
-            auth: config.auth.clone(),
             body_memory: usize::try_from(body_memory).unwrap_or(usize::MAX),
-            clock: Box::new(SystemClock),
+            clock: world.clock,
+            ..secrets::settings(config)?
         };
         let mail = Mail::new(store, settings).await.context("the database cannot be read")?;
         let listeners = Listeners::bind(config)?;
-        Ok((mail, listeners))
+        let settings = posthorn_courier::Settings { mx_port: world.mx_port, ..posthorn_courier::Settings::of(config) };
+        let courier = Courier::start(mail.clone(), ground, settings).await.context("the courier does not start")?;
+        Ok((mail, courier, listeners))
     }
 
-    fn run(config: &Config, database: Database, mail: Mail, listeners: Listeners) -> Self {
+    fn run(config: &Config, database: Database, mail: Mail, courier: Courier, listeners: Listeners) -> Self {
         let shutdown = Shutdown::new();
         let router = router(config, &mail);
         let serving = {
@@ -66,7 +86,8 @@ impl Appliance {
             let (mail, shutdown) = (mail.clone(), shutdown.clone());
             tokio::spawn(async move { mail.work(shutdown.cutting()).await })
         };
-        Self { mail, listeners, database, shutdown, serving, working }
+        let grace = config.server.grace.duration();
+        Self { mail, listeners, database, courier, grace, shutdown, serving, working }
     }
 
     /// The duties, for whoever works beside the listeners.
@@ -87,6 +108,12 @@ impl Appliance {
         self.listeners.bound()
     }
 
+    /// Who takes mail to other hosts.
+    #[must_use]
+    pub fn courier(&self) -> &Courier {
+        &self.courier
+    }
+
     /// The handle to suspend and resume sockets and to look at sessions.
     #[must_use]
     pub fn listeners(&self) -> &Listeners {
@@ -99,10 +126,18 @@ impl Appliance {
         &self.shutdown
     }
 
-    /// Stops in order: no new sessions, goodbyes, the last commits, the database.
+    /// Stops in order: no new sessions, goodbyes, what is on its way to other hosts, the last commits, the database.
     pub async fn stop(self) {
         self.shutdown.stop();
-        if let Err(error) = self.serving.await {
+        // Both at once, each with its grace; a second signal cuts both.
+        let courier = async {
+            tokio::select! {
+                () = self.courier.stop(self.grace) => {}
+                () = self.shutdown.cutting() => {}
+            }
+        };
+        let (served, ()) = tokio::join!(self.serving, courier);
+        if let Err(error) = served {
             tracing::error!(%error, "the listeners ended badly");
         }
         self.shutdown.cut();

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use posthorn_config::{Config, Loaded};
-use posthorn_mail::{Mail, Settings, SystemClock};
+use posthorn_mail::{Mail, Settings};
 use posthorn_store::{Options, Store};
 use tokio::time::{Instant, sleep};
 
 use crate::private_postgres::{self, PrivatePostgres};
+use crate::secrets;
 
 /// Octets of message bodies that a command may hold.
 const COMMAND_BODY_MEMORY: usize = 64 << 20;
@@ -160,12 +161,7 @@ async fn on_mail<T>(
 async fn open_mail(database: &Database, config: &Config) -> anyhow::Result<Mail> {
     let section = posthorn_config::Database { connections: COMMAND_CONNECTIONS, writers: 1, ..config.database.clone() };
     let store = database.store(&section).await?;
-    let settings = Settings {
-        mail: config.mail.clone(),
-        auth: config.auth.clone(),
-        body_memory: COMMAND_BODY_MEMORY,
-        clock: Box::new(SystemClock),
-    };
+    let settings = Settings { body_memory: COMMAND_BODY_MEMORY, ..secrets::settings_at_hand(config) };
     Mail::new(store, settings).await.context("the database cannot be read")
 }
 

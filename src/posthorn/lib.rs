@@ -3,6 +3,7 @@
 //! Not a library for others: its interface follows the program's needs.
 
 pub mod assemble;
+pub mod circumstances;
 pub mod cli;
 pub mod database;
 pub mod demo;
@@ -10,4 +11,5 @@ pub mod logging;
 pub mod output;
 pub mod password;
 pub mod private_postgres;
+pub mod secrets;
 pub mod serve;

@@ -36,6 +36,8 @@ pub struct ClientOptions {
     pub reply_wait: Duration,
     /// Time for the reply to a message (RFC 5321 §4.5.3.2.6: 10 minutes).
     pub final_wait: Duration,
+    /// Whether commands go in groups where the server takes that (RFC 2920).
+    pub pipelining: bool,
 }
 
 impl ClientOptions {
@@ -43,7 +45,7 @@ impl ClientOptions {
     #[must_use]
     pub fn new(dialect: Dialect, name: impl Into<String>) -> Self {
         let (reply_wait, final_wait) = (Duration::from_mins(5), Duration::from_mins(10));
-        Self { dialect, name: name.into(), tls: ClientTls::IfOffered, reply_wait, final_wait }
+        Self { dialect, name: name.into(), tls: ClientTls::IfOffered, reply_wait, final_wait, pipelining: true }
     }
 }
 
@@ -246,7 +248,7 @@ impl Client {
     }
 
     /// Sends an envelope after [`ClientEvent::Ready`]; pipelined where the server takes that. Parameters that the server did
-    /// not offer are left out; a message that only they make possible is refused here with 5.6.3 or 5.6.7.
+    /// not offer are left out; a message that only they make possible is refused here with 5.6.3, 5.6.7 or 5.7.30.
     pub fn send(&mut self, envelope: &Envelope) {
         if !self.is_idle() {
             return;
@@ -260,6 +262,9 @@ impl Client {
             Some(Reply::new(554, 6, 3, "The next server takes no binary message"))
         } else if envelope.sender.smtputf8 && !offers(Extension::SmtpUtf8) {
             Some(Reply::new(553, 6, 7, "The next server takes no internationalized message"))
+        } else if envelope.sender.require_tls && !offers(Extension::RequireTls) {
+            // RFC 8689 §5.
+            Some(Reply::new(550, 7, 30, "The next server does not promise TLS on the further way (REQUIRETLS)"))
         } else {
             None
         };
@@ -344,7 +349,7 @@ impl Client {
 
     /// Moves the commands that may go now to the output (RFC 2920 §3.1).
     fn release(&mut self) {
-        let pipelining = self.capabilities.offers(Extension::Pipelining);
+        let pipelining = self.options.pipelining && self.capabilities.offers(Extension::Pipelining);
         while pipelining || self.expected.is_empty() {
             let Some((line, expected)) = self.queue.pop_front() else { return };
             self.out.push_back(line);
@@ -429,6 +434,17 @@ impl Machine for Client {
     fn close(&mut self) {
         self.closing = true;
         self.quit();
+    }
+
+    /// The replies that some recipients of a message have (LMTP) are told.
+    fn lost(&mut self) {
+        let results = self.message.take().map(|message| message.results).unwrap_or_default();
+        if !results.is_empty() {
+            self.events.push_back(ClientEvent::Done(results));
+        }
+        self.queue.clear();
+        self.out.clear();
+        self.state = State::Closed;
     }
 
     fn secured(&mut self, _tls: Secured) {

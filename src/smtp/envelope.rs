@@ -1,5 +1,6 @@
 //! The envelope as MAIL and RCPT state it.
 
+use chrono::{DateTime, Utc};
 use posthorn_model::{Address, Domain};
 
 /// What MAIL says (RFC 5321 §4.1.1.2 and the extensions' parameters).
@@ -19,6 +20,43 @@ pub struct Sender {
     pub envid: Option<String>,
     /// `AUTH`, xtext decoded: who submitted the message, `<>` for nobody known (RFC 4954 §5). A claim, not a fact.
     pub auth: Option<String>,
+    /// `BY`: how long delivery may take (RFC 2852 §4).
+    pub by: Option<By>,
+    /// `HOLDFOR` or `HOLDUNTIL` (RFC 4865 §4).
+    pub hold: Option<Hold>,
+    /// `MT-PRIORITY`: -9 to 9 (RFC 6710 §5).
+    pub priority: Option<i8>,
+    /// `REQUIRETLS`: every hop needs verified TLS (RFC 8689 §2).
+    pub require_tls: bool,
+}
+
+/// `BY` (RFC 2852 §4).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct By {
+    /// Seconds that are left from the end of the MAIL command; zero or less only with [`Late::Notify`].
+    pub seconds: i64,
+    /// What a message that is late becomes.
+    pub late: Late,
+    /// Whether every relay reports that it passed the message on.
+    pub trace: bool,
+}
+
+/// What becomes of a message that could not be delivered in time (RFC 2852 §4).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Late {
+    /// `N`: the sender is told, delivery goes on.
+    Notify,
+    /// `R`: it goes back to the sender.
+    Return,
+}
+
+/// How long a message is kept back (RFC 4865 §4).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Hold {
+    /// `HOLDFOR`: so many seconds from now.
+    For(u32),
+    /// `HOLDUNTIL`.
+    Until(DateTime<Utc>),
 }
 
 /// `BODY` (RFC 6152, RFC 3030).

@@ -35,6 +35,14 @@ pub enum Extension {
     SmtpUtf8,
     /// RFC 3461.
     Dsn,
+    /// RFC 2852: how long delivery may take.
+    DeliverBy,
+    /// RFC 4865: a message is kept back until its time; needs `Options::hold`.
+    FutureRelease,
+    /// RFC 6710.
+    MtPriority,
+    /// RFC 8689; only under TLS.
+    RequireTls,
     /// RFC 9422.
     Limits,
     /// A listed front end restates who the client is; see [`Attribute`](crate::Attribute).
@@ -47,7 +55,7 @@ pub enum Extension {
 
 impl Extension {
     /// Every extension in the order EHLO lists them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::Pipelining,
         Self::Size,
         Self::StartTls,
@@ -58,6 +66,10 @@ impl Extension {
         Self::Chunking,
         Self::SmtpUtf8,
         Self::Dsn,
+        Self::DeliverBy,
+        Self::FutureRelease,
+        Self::MtPriority,
+        Self::RequireTls,
         Self::Limits,
         Self::Xclient,
         Self::Xforward,
@@ -78,6 +90,10 @@ impl Extension {
             Self::Chunking => "CHUNKING",
             Self::SmtpUtf8 => "SMTPUTF8",
             Self::Dsn => "DSN",
+            Self::DeliverBy => "DELIVERBY",
+            Self::FutureRelease => "FUTURERELEASE",
+            Self::MtPriority => "MT-PRIORITY",
+            Self::RequireTls => "REQUIRETLS",
             Self::Limits => "LIMITS",
             Self::Xclient => "XCLIENT",
             Self::Xforward => "XFORWARD",
@@ -94,7 +110,7 @@ impl Extension {
 
 /// A set of extensions.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Extensions(u16);
+pub struct Extensions(u32);
 
 impl Extensions {
     /// Nothing at all.
@@ -103,10 +119,13 @@ impl Extensions {
         Self(0)
     }
 
-    /// Everything but XCLIENT and XFORWARD, which only listed peers are offered.
+    /// Everything but what only our own people are offered (MT-PRIORITY and FUTURERELEASE) and what only listed peers
+    /// are (XCLIENT and XFORWARD).
     #[must_use]
     pub fn ordinary() -> Self {
-        Extension::ALL.into_iter().collect::<Self>().without(Extension::Xclient).without(Extension::Xforward)
+        let own = |extension: &Extension| matches!(extension, Extension::FutureRelease | Extension::MtPriority);
+        let listed = |extension: &Extension| matches!(extension, Extension::Xclient | Extension::Xforward);
+        Extension::ALL.into_iter().filter(|extension| !own(extension) && !listed(extension)).collect()
     }
 
     /// The set with one more.

@@ -20,9 +20,9 @@ mod xtext;
 
 pub use attribute::{Attribute, AttributeName, AttributeValue};
 pub use client::{Capabilities, Client, ClientEvent, ClientFailure, ClientOptions, ClientTls, Envelope};
-pub use envelope::{BodyType, Notify, OriginalRecipient, Recipient, Ret, Sender, Target};
+pub use envelope::{BodyType, By, Hold, Late, Notify, OriginalRecipient, Recipient, Ret, Sender, Target};
 pub use event::{BodyFault, Event, Misbehaviour};
 pub use extension::{Dialect, Extension, Extensions};
-pub use options::{Limits, Options};
+pub use options::{Limits, LongestHold, Options};
 pub use reply::{Reply, Then};
 pub use server::Server;

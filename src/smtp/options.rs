@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use crate::{Dialect, Extension, Extensions};
 
 /// How one server session behaves. Built per connection from the listener's and the peer's effective options.
@@ -29,6 +31,8 @@ pub struct Options {
     pub auth_needs_tls: bool,
     /// MAIL, VRFY and EXPN without login get 530 5.7.0 (RFC 4954 §6).
     pub auth_required: bool,
+    /// How long a message may be kept back; without it FUTURERELEASE is not offered.
+    pub hold: Option<LongestHold>,
     /// HELO is answered 550 5.5.1.
     pub require_ehlo: bool,
     /// How long the banner is held back to catch peers that talk first; zero turns that off.
@@ -51,6 +55,7 @@ impl Options {
             auth: Vec::new(),
             auth_needs_tls: true,
             auth_required: false,
+            hold: None,
             require_ehlo: false,
             banner_delay: Duration::ZERO,
         }
@@ -62,9 +67,21 @@ impl Options {
             && match extension {
                 Extension::Auth => !self.auth.is_empty(),
                 Extension::BinaryMime => self.extensions.has(Extension::Chunking),
+                Extension::FutureRelease => self.hold.is_some() && self.dialect != Dialect::Lmtp,
+                // What LMTP takes is delivered at once and goes no further.
+                Extension::DeliverBy | Extension::MtPriority | Extension::RequireTls => self.dialect != Dialect::Lmtp,
                 _ => true,
             }
     }
+}
+
+/// The furthest that a message may be kept back: what FUTURERELEASE announces (RFC 4865 §3).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LongestHold {
+    /// Seconds that `HOLDFOR` may say.
+    pub seconds: u32,
+    /// The last moment that `HOLDUNTIL` may name.
+    pub until: DateTime<Utc>,
 }
 
 /// The bounds of one session.

@@ -1,11 +1,15 @@
 //! The arguments of MAIL and RCPT: a path, then `keyword[=value]` parameters (RFC 5321 §4.1.2).
 
+use chrono::{DateTime, Utc};
 use posthorn_model::Address;
 
-use crate::{BodyType, Extension, Notify, Options, OriginalRecipient, Recipient, Reply, Ret, Sender, Target, xtext};
+use crate::{
+    BodyType, By, Extension, Hold, Late, Notify, Options, OriginalRecipient, Recipient, Reply, Ret, Sender, Target,
+    xtext,
+};
 
-/// Parses what follows `MAIL`.
-pub(crate) fn mail(arguments: &str, options: &Options) -> Result<Sender, Reply> {
+/// Parses what follows `MAIL`; `secured` says whether TLS is up.
+pub(crate) fn mail(arguments: &str, options: &Options, secured: bool) -> Result<Sender, Reply> {
     let (path, rest) = path(arguments, "FROM:")?;
     let mut sender = Sender::default();
     let mut seen = Seen::default();
@@ -23,8 +27,22 @@ pub(crate) fn mail(arguments: &str, options: &Options) -> Result<Sender, Reply> 
             ("AUTH", Some(value)) if !value.is_empty() => {
                 sender.auth = Some(xtext::decode(value).filter(|name| !has_controls(name)).ok_or_else(bad_value)?);
             }
+            ("BY", Some(value)) => sender.by = Some(by(value)?),
+            // RFC 4865 §4: the two exclude each other.
+            ("HOLDFOR", Some(value)) if sender.hold.is_none() => sender.hold = Some(hold_for(value, options)?),
+            ("HOLDUNTIL", Some(value)) if sender.hold.is_none() => sender.hold = Some(hold_until(value, options)?),
+            ("MT-PRIORITY", Some(value)) => sender.priority = Some(priority(value)?),
+            ("REQUIRETLS", None) if !secured => {
+                return Err(Reply::new(530, 7, 10, "REQUIRETLS needs TLS here already"));
+            }
+            ("REQUIRETLS", None) => sender.require_tls = true,
             _ => return Err(bad_value()),
         }
+    }
+    if let (Some(by), Some(Hold::For(seconds))) = (sender.by, sender.hold)
+        && by.seconds <= i64::from(seconds)
+    {
+        return Err(Reply::new(501, 5, 4, "Delivery is wanted before the message may leave"));
     }
     if !path.is_ascii() && !sender.smtputf8 {
         return Err(needs_utf8());
@@ -73,13 +91,18 @@ const MAIL: Keywords = &[
     ("RET", Extension::Dsn),
     ("ENVID", Extension::Dsn),
     ("AUTH", Extension::Auth),
+    ("BY", Extension::DeliverBy),
+    ("HOLDFOR", Extension::FutureRelease),
+    ("HOLDUNTIL", Extension::FutureRelease),
+    ("MT-PRIORITY", Extension::MtPriority),
+    ("REQUIRETLS", Extension::RequireTls),
 ];
 
 const RCPT: Keywords = &[("NOTIFY", Extension::Dsn), ("ORCPT", Extension::Dsn)];
 
 /// Which parameters came already, as bits in the order of [`Keywords`].
 #[derive(Default)]
-struct Seen(u8);
+struct Seen(u16);
 
 impl Seen {
     /// The parameter's known keyword and its value; refused when unknown, not offered, or repeated.
@@ -204,6 +227,64 @@ fn original(value: &str) -> Result<OriginalRecipient, Reply> {
     }
 }
 
+/// RFC 2852 §4: seconds of up to nine digits with a sign, `;`, `N` or `R`, perhaps `T`. Time that is used up makes sense
+/// only where the sender is told.
+fn by(value: &str) -> Result<By, Reply> {
+    let (seconds, mode) = value.split_once(';').ok_or_else(bad_value)?;
+    let (negative, digits) = match seconds.as_bytes().first() {
+        Some(b'-') => (true, &seconds[1..]),
+        Some(b'+') => (false, &seconds[1..]),
+        _ => (false, seconds),
+    };
+    let amount = i64::from(number(digits, 9)?);
+    let seconds = if negative { -amount } else { amount };
+    let (late, rest) = match mode.as_bytes().first() {
+        Some(b'N' | b'n') => (Late::Notify, &mode[1..]),
+        Some(b'R' | b'r') if seconds > 0 => (Late::Return, &mode[1..]),
+        _ => return Err(bad_value()),
+    };
+    match rest {
+        "" => Ok(By { seconds, late, trace: false }),
+        "T" | "t" => Ok(By { seconds, late, trace: true }),
+        _ => Err(bad_value()),
+    }
+}
+
+/// RFC 4865 §4: one to nine digits, not beyond what was announced.
+fn hold_for(value: &str, options: &Options) -> Result<Hold, Reply> {
+    let seconds = number(value, 9)?;
+    match options.hold {
+        Some(longest) if (1..=longest.seconds).contains(&seconds) => Ok(Hold::For(seconds)),
+        _ => Err(too_long()),
+    }
+}
+
+/// RFC 4865 §4: a date and time of RFC 3339, not beyond what was announced.
+fn hold_until(value: &str, options: &Options) -> Result<Hold, Reply> {
+    let until = DateTime::parse_from_rfc3339(value).map_err(|_| bad_value())?.with_timezone(&Utc);
+    match options.hold {
+        Some(longest) if until <= longest.until => Ok(Hold::Until(until)),
+        _ => Err(too_long()),
+    }
+}
+
+/// RFC 6710 §5: `0`, or a digit from 1 to 9 perhaps with a minus.
+fn priority(value: &str) -> Result<i8, Reply> {
+    match value.as_bytes() {
+        [digit @ b'0'..=b'9'] => Ok((digit - b'0').cast_signed()),
+        [b'-', digit @ b'1'..=b'9'] => Ok(-(digit - b'0').cast_signed()),
+        _ => Err(bad_value()),
+    }
+}
+
+/// Decimal digits, at least one and at most `most` (no more than nine).
+fn number(digits: &str, most: usize) -> Result<u32, Reply> {
+    if digits.len() > most || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(bad_value());
+    }
+    digits.parse().map_err(|_| bad_value())
+}
+
 fn is_printable(text: &str) -> bool {
     text.bytes().all(|b| matches!(b, b' '..=b'~'))
 }
@@ -214,6 +295,10 @@ fn has_controls(text: &str) -> bool {
 
 fn bad_value() -> Reply {
     Reply::new(501, 5, 4, "Malformed parameter")
+}
+
+fn too_long() -> Reply {
+    Reply::new(501, 5, 4, "Longer than messages are kept back here")
 }
 
 fn needs_utf8() -> Reply {
@@ -236,14 +321,14 @@ mod tests {
     #[test]
     fn mail_parameters_are_kept() {
         let line = "from:<Bob@Example.org> SIZE=1000 body=8bitmime SMTPUTF8 RET=HDRS ENVID=QQ+2B1 AUTH=<>";
-        let sender = mail(line, &options()).expect("well-formed");
+        let sender = mail(line, &options(), false).expect("well-formed");
         assert_eq!(sender.path.map(|path| path.to_string()).as_deref(), Some("Bob@example.org"));
         assert_eq!((sender.size, sender.body, sender.smtputf8), (Some(1000), BodyType::EightBit, true));
         assert_eq!(
             (sender.ret, sender.envid.as_deref(), sender.auth.as_deref()),
             (Some(Ret::Headers), Some("QQ+1"), Some("<>"))
         );
-        assert_eq!(mail("FROM:<>", &options()), Ok(Sender::default()));
+        assert_eq!(mail("FROM:<>", &options(), false), Ok(Sender::default()));
     }
 
     #[test]
@@ -284,7 +369,7 @@ mod tests {
             ("FROM:<bücher@example.org> SMTPUTF8", 250),
             ("FROM: <bob@example.org>", 250),
         ] {
-            assert_eq!(code(mail(line, &options())), expected, "{line:?}");
+            assert_eq!(code(mail(line, &options(), false)), expected, "{line:?}");
         }
         for (line, expected) in [
             ("TO:<>", 501),
@@ -299,11 +384,50 @@ mod tests {
     }
 
     #[test]
+    fn what_a_courier_is_told_is_kept() {
+        let until = DateTime::from_timestamp(1_800_000_000, 0).expect("a moment");
+        let mut options = Options { hold: Some(crate::LongestHold { seconds: 86_400, until }), ..options() };
+        options.extensions = options.extensions.with(Extension::FutureRelease).with(Extension::MtPriority);
+        let line = "FROM:<a@b.example> BY=+120;rt HOLDFOR=60 MT-PRIORITY=-4 requiretls";
+        let sender = mail(line, &options, true).expect("well-formed");
+        assert_eq!(sender.by, Some(By { seconds: 120, late: Late::Return, trace: true }));
+        assert_eq!((sender.hold, sender.priority, sender.require_tls), (Some(Hold::For(60)), Some(-4), true));
+        let line = "FROM:<> BY=-5;N HOLDUNTIL=2027-01-15T09:00:00+01:00 MT-PRIORITY=9";
+        let sender = mail(line, &options, true).expect("well-formed");
+        assert_eq!(sender.by, Some(By { seconds: -5, late: Late::Notify, trace: false }));
+        assert_eq!((sender.hold, sender.priority), (Some(Hold::Until(until)), Some(9)));
+        for parameter in [
+            "BY=0;R",
+            "BY=-1;R",
+            "BY=60",
+            "BY=60;X",
+            "BY=60;RN",
+            "BY=1234567890;N",
+            "BY=;N",
+            "HOLDFOR=0",
+            "HOLDFOR=86401",
+            "HOLDFOR=60 HOLDUNTIL=2027-01-15T08:00:00Z",
+            "HOLDFOR=60 BY=60;R",
+            "HOLDUNTIL=2027-01-15T08:00:01Z",
+            "HOLDUNTIL=tomorrow",
+            "MT-PRIORITY=10",
+            "MT-PRIORITY=-0",
+            "MT-PRIORITY=+1",
+            "REQUIRETLS=1",
+        ] {
+            assert_eq!(code(mail(&format!("FROM:<> {parameter}"), &options, true)), 501, "{parameter}");
+        }
+        assert_eq!(code(mail("FROM:<> REQUIRETLS", &options, false)), 530);
+        options.dialect = Dialect::Lmtp;
+        assert_eq!(code(mail("FROM:<> BY=60;R", &options, true)), 555);
+    }
+
+    #[test]
     fn withheld_extensions_refuse_their_parameters() {
         let mut options = options();
         options.extensions = options.extensions.without(Extension::Dsn).without(Extension::Chunking);
-        assert_eq!(code(mail("FROM:<> RET=FULL", &options)), 555);
-        assert_eq!(code(mail("FROM:<> BODY=BINARYMIME", &options)), 501);
+        assert_eq!(code(mail("FROM:<> RET=FULL", &options, false)), 555);
+        assert_eq!(code(mail("FROM:<> BODY=BINARYMIME", &options, false)), 501);
         assert_eq!(code(rcpt("TO:<postmaster> NOTIFY=NEVER", &options, false)), 555);
     }
 }

@@ -64,7 +64,8 @@ const ALL: &[Dialect] = &[Smtp, Submission, Lmtp];
 const ANY: &[Stage] = &[Fresh, Greeted, Mail];
 const OUTSIDE: &[Stage] = &[Fresh, Greeted];
 
-/// Room for SIZE, BODY, RET, ENVID, AUTH, ORCPT (500 octets), NOTIFY and addresses in UTF-8 together.
+/// Room for SIZE, BODY, RET, ENVID, AUTH, BY, HOLDUNTIL, MT-PRIORITY, REQUIRETLS, ORCPT (500 octets), NOTIFY and
+/// addresses in UTF-8 together.
 const PARAMETERS: usize = 2048;
 
 const COMMON: Command = Command {

@@ -217,7 +217,12 @@ fn summary(event: &Event) -> (Option<&'static str>, String) {
             let envid = sender.envid.as_ref().map(|id| format!(" envid {id}")).unwrap_or_default();
             let auth = sender.auth.as_ref().map(|name| format!(" auth {name}")).unwrap_or_default();
             let utf8 = if sender.smtputf8 { " utf8" } else { "" };
-            (Some("mail"), format!("mail <{path}> {:?}{size}{utf8}{ret}{envid}{auth}", sender.body))
+            let by = sender.by.map(|by| format!(" by {} {:?} {}", by.seconds, by.late, by.trace)).unwrap_or_default();
+            let hold = sender.hold.map(|hold| format!(" hold {hold:?}")).unwrap_or_default();
+            let priority = sender.priority.map(|priority| format!(" priority {priority}")).unwrap_or_default();
+            let tls = if sender.require_tls { " requiretls" } else { "" };
+            let courier = format!("{by}{hold}{priority}{tls}");
+            (Some("mail"), format!("mail <{path}> {:?}{size}{utf8}{ret}{envid}{auth}{courier}", sender.body))
         }
         Event::Rcpt(recipient) => {
             let notify = recipient.notify.map(|n| {
@@ -309,6 +314,14 @@ fn option(transcript: &mut Transcript, text: &str) {
         "tls_available" => options.tls_available = true,
         "require_tls" => options.require_tls = true,
         "require_ehlo" => options.require_ehlo = true,
+        // Seconds, and the last moment in seconds of 1970.
+        "hold" => {
+            let (seconds, until) = value.split_once(' ').expect("two numbers");
+            options.hold = Some(crate::LongestHold {
+                seconds: seconds.parse().expect("seconds"),
+                until: until.parse().ok().and_then(|at| chrono::DateTime::from_timestamp(at, 0)).expect("a moment"),
+            });
+        }
         "secured" => transcript.secured = true,
         "banner_delay" => options.banner_delay = Duration::from_secs(number()),
         "max_size" => options.max_size = number(),

@@ -223,6 +223,22 @@ pub async fn remove(connection: &mut PgConnection, id: AccountId) -> Result<()> 
     Ok(())
 }
 
+/// The address of an account.
+///
+/// # Errors
+/// What the database said, or damage.
+pub async fn address(connection: &mut PgConnection, id: AccountId) -> Result<Option<Address>> {
+    let row = sqlx::query!(
+        "select a.local, d.name as domain from account a join domain d on d.id = a.domain_id where a.id = $1",
+        id.0
+    )
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let domain = Domain::parse(&row.domain).map_err(|_| Error::Damaged("account in an unreadable domain"))?;
+    Ok(Some(Address::from_parts(row.local, domain).map_err(|_| Error::Damaged("account with an unreadable name"))?))
+}
+
 /// Delegated addresses of an account.
 ///
 /// # Errors

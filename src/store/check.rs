@@ -56,22 +56,95 @@ const INVARIANTS: &[Invariant] = &[
                     or not exists (select from body y where y.message_id = m.message_id and y.part = 0)"],
     },
     Invariant {
-        text: "every message has a membership or waits for the reaper",
+        text: "every message has a membership, leaves, or waits for the reaper",
         broken: "select 'message ' || g.id from message g
                  where not exists (select from membership m where m.message_id = g.id)
+                   and not exists (select from outgoing l where l.message_id = g.id)
                    and not exists (select from orphan o where o.message_id = g.id)",
         repair: "lost messages are left to the reaper",
         mend: &["insert into orphan (message_id) select g.id from message g
                  where not exists (select from membership m where m.message_id = g.id)
+                   and not exists (select from outgoing l where l.message_id = g.id)
                    and not exists (select from orphan o where o.message_id = g.id)"],
     },
     Invariant {
-        text: "every body belongs to a message and its parts count up from 0",
+        text: "every body belongs to a message, leaves, or waits for the reaper; its parts count up from 0",
         broken: "select 'message ' || y.message_id || ' part ' || y.part from body y
                  where not exists (select from message g where g.id = y.message_id)
+                       and not exists (select from outgoing l where l.message_id = y.message_id)
+                       and not exists (select from orphan o where o.message_id = y.message_id)
                     or y.part > 0 and not exists (select from body z where z.message_id = y.message_id and z.part = y.part - 1)",
-        repair: "bodies without a message are removed; a missing part cannot be repaired",
-        mend: &["delete from body y where not exists (select from message g where g.id = y.message_id)"],
+        repair: "lost bodies are left to the reaper; a missing part cannot be repaired",
+        mend: &["insert into orphan (message_id) select y.message_id from body y
+                 where y.part = 0
+                   and not exists (select from message g where g.id = y.message_id)
+                   and not exists (select from outgoing l where l.message_id = y.message_id)
+                   and not exists (select from orphan o where o.message_id = y.message_id)",
+                "delete from body y
+                 where y.part > 0 and not exists (select from body z where z.message_id = y.message_id and z.part = 0)
+                   and not exists (select from message g where g.id = y.message_id)"],
+    },
+    Invariant {
+        text: "every delivery has an outgoing",
+        broken: "select 'delivery ' || to_hex(d.id) from delivery d where not exists (select from outgoing o where o.id = d.outgoing_id)",
+        repair: "deliveries without their envelope cannot be sent and are removed",
+        mend: &["delete from delivery d where not exists (select from outgoing o where o.id = d.outgoing_id)"],
+    },
+    Invariant {
+        text: "every outgoing counts its deliveries and has at least one",
+        broken: "select 'outgoing ' || to_hex(o.id) from outgoing o
+                 where o.remaining < 1 or o.remaining <> (select count(*) from delivery d where d.outgoing_id = o.id)",
+        repair: "deliveries are counted anew; outgoings without any are finished and removed, their messages left to the reaper",
+        mend: &["with finished as (
+                     delete from outgoing o where not exists (select from delivery d where d.outgoing_id = o.id) returning o.message_id)
+                 insert into orphan (message_id) select message_id from finished",
+                "update outgoing o set remaining = (select count(*) from delivery d where d.outgoing_id = o.id)
+                 where o.remaining <> (select count(*) from delivery d where d.outgoing_id = o.id)"],
+    },
+    Invariant {
+        text: "every outgoing has a body",
+        broken: "select 'outgoing ' || to_hex(o.id) from outgoing o
+                 where not exists (select from body y where y.message_id = o.message_id and y.part = 0)
+                   and exists (select from delivery d where d.outgoing_id = o.id and d.state <> 3)",
+        repair: "deliveries of a message that is lost are set aside",
+        mend: &["update delivery d set state = 3, claim = null, note = 'the message is lost'
+                 from outgoing o
+                 where o.id = d.outgoing_id and not exists (select from body y where y.message_id = o.message_id and y.part = 0)"],
+    },
+    Invariant {
+        text: "deliveries are in the hand of couriers that exist",
+        broken: "select 'delivery ' || to_hex(d.id) from delivery d
+                 where d.claim is not null and not exists (select from courier c where c.id = d.claim)",
+        repair: "they are given back to the queue",
+        mend: &["update delivery d set claim = null, recalled = false
+                 where d.claim is not null and not exists (select from courier c where c.id = d.claim)"],
+    },
+    Invariant {
+        text: "the queue's codes are known ones",
+        broken: "select 'outgoing ' || to_hex(id) from outgoing
+                 where origin not between 1 and 4 or body_type not between 1 and 3 or ret not between 1 and 2
+                    or priority not between -9 and 9 or by_mode not between 1 and 2 or (deliver_by is null) <> (by_mode is null)
+                 union all
+                 select 'delivery ' || to_hex(id) from delivery
+                 where lane not between 0 and 2 or state not between 1 and 3 or notify not between 0 and 7 or attempts < 0",
+        repair: "what is unknown is replaced by what is usual; deliveries in an unknown state are set aside",
+        mend: &[
+            "update outgoing
+             set origin = case when origin between 1 and 4 then origin else 2 end,
+                 body_type = case when body_type between 1 and 3 then body_type else 2 end,
+                 ret = case when ret between 1 and 2 then ret end,
+                 priority = greatest(-9, least(9, priority)),
+                 deliver_by = case when by_mode between 1 and 2 then deliver_by end,
+                 by_mode = case when deliver_by is not null and by_mode between 1 and 2 then by_mode end
+             where origin not between 1 and 4 or body_type not between 1 and 3 or ret not between 1 and 2
+                or priority not between -9 and 9 or by_mode not between 1 and 2 or (deliver_by is null) <> (by_mode is null)",
+            "update delivery
+             set lane = case when lane between 0 and 2 then lane else 1 end,
+                 state = case when state between 1 and 3 then state else 3 end,
+                 notify = case when notify between 0 and 7 then notify end,
+                 attempts = greatest(attempts, 0)
+             where lane not between 0 and 2 or state not between 1 and 3 or notify not between 0 and 7 or attempts < 0",
+        ],
     },
     Invariant {
         text: "a membership's size is its message's",

@@ -3,21 +3,19 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use posthorn_model::{MailboxId, MessageId};
+use posthorn_model::{ClaimId, DeliveryId, MailboxId, MessageId, QueueId};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
-use tokio::sync::Mutex;
 
+use crate::chronicle::Chronicle;
 use crate::ids::Ids;
+use crate::node::Node;
 use crate::pool::{Pool, Pooled, Transaction};
-use crate::writer::{Parcel, Placement, Writer};
+use crate::writer::{Parcel, Receipt, Writer};
 use crate::{Error, Result};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
-
-/// First half of the advisory lock that gives each process its node number ("node" in ASCII).
-const NODE_LOCK: i32 = 0x6e6f_6465;
 
 /// How to open the database.
 #[derive(Clone, Debug)]
@@ -39,8 +37,8 @@ pub struct Store {
     pool: Pool,
     ids: Arc<Ids>,
     writer: Writer,
-    /// Holds the advisory lock of our node number as long as the process lives.
-    _node: Arc<Mutex<PgConnection>>,
+    chronicle: Chronicle,
+    _node: Arc<Node>,
 }
 
 /// Applies the migrations under PostgreSQL's advisory lock.
@@ -61,13 +59,15 @@ impl Store {
     /// [`Error::OldServer`], [`Error::Newer`], or what the database said.
     pub async fn open(settings: &Options) -> Result<Self> {
         let options = options(&settings.url)?;
-        let mut node_connection = options.connect().await?;
-        check_version(&mut node_connection).await?;
-        migrate_over(&mut node_connection).await?;
-        let node = claim_node(&mut node_connection).await?;
+        let mut connection = options.connect().await?;
+        check_version(&mut connection).await?;
+        migrate_over(&mut connection).await?;
+        connection.close().await?;
+        let (node, ids) = Node::claim(&options).await?;
         let pool = Pool::new(options.clone(), settings.connections);
         let writer = Writer::start(&options, settings.writers.max(1), settings.batch.max(1));
-        Ok(Self { options, pool, ids: Arc::new(Ids::new(node)), writer, _node: Arc::new(Mutex::new(node_connection)) })
+        let chronicle = Chronicle::start(&options, Arc::clone(&ids));
+        Ok(Self { options, pool, ids, writer, chronicle, _node: Arc::new(node) })
     }
 
     /// Begins a transaction.
@@ -86,13 +86,19 @@ impl Store {
         self.pool.acquire().await
     }
 
-    /// Stores one message in the mailboxes named, together with what other sessions deliver at this moment, and
-    /// returns after the commit. One outcome per target, in their order.
+    /// Stores messages in the mailboxes named, queues what leaves and records what left, together with what other
+    /// sessions have at this moment, and returns after the commit.
     ///
     /// # Errors
     /// When the commit failed or its outcome is unknown: nothing may be acknowledged.
-    pub async fn deliver(&self, parcel: Parcel) -> Result<Vec<Placement>> {
+    pub async fn deliver(&self, parcel: Parcel) -> Result<Receipt> {
         self.writer.deliver(parcel).await
+    }
+
+    /// Where the trace is told.
+    #[must_use]
+    pub fn chronicle(&self) -> &Chronicle {
+        &self.chronicle
     }
 
     /// A fresh message id, larger than all earlier ones of this process.
@@ -107,20 +113,51 @@ impl Store {
         MailboxId(self.ids.next())
     }
 
+    /// A fresh queue id.
+    #[must_use]
+    pub fn queue_id(&self) -> QueueId {
+        QueueId(self.ids.next())
+    }
+
+    /// A fresh id of one recipient.
+    #[must_use]
+    pub fn delivery_id(&self) -> DeliveryId {
+        DeliveryId(self.ids.next())
+    }
+
+    /// A fresh id of a courier.
+    #[must_use]
+    pub fn claim_id(&self) -> ClaimId {
+        ClaimId(self.ids.next())
+    }
+
     /// A connection that hears [`crate::changes::CHANNEL`].
     ///
     /// # Errors
     /// When the database cannot be reached.
     pub async fn listener(&self) -> Result<crate::changes::Listener> {
-        let alone = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
-        let mut listener = PgListener::connect_with(&alone).await?;
-        listener.listen(crate::changes::CHANNEL).await?;
-        Ok(crate::changes::Listener::new(listener))
+        Ok(crate::changes::Listener::new(self.listen(crate::changes::CHANNEL).await?))
     }
 
-    /// Closes the pool and waits for the writer to finish what it was given.
+    /// A connection that hears [`crate::queue::CHANNEL`].
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn queue_listener(&self) -> Result<crate::queue::Listener> {
+        Ok(crate::queue::Listener::new(self.listen(crate::queue::CHANNEL).await?))
+    }
+
+    async fn listen(&self, channel: &str) -> Result<PgListener> {
+        let alone = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
+        let mut listener = PgListener::connect_with(&alone).await?;
+        listener.listen(channel).await?;
+        Ok(listener)
+    }
+
+    /// Closes the pool and waits for the writer and the chronicle to finish what they were given.
     pub async fn close(&self) {
         self.writer.close().await;
+        self.chronicle.close().await;
         self.pool.close().await;
     }
 }
@@ -128,8 +165,9 @@ impl Store {
 fn options(url: &str) -> Result<PgConnectOptions> {
     Ok(PgConnectOptions::from_str(url)?
         .application_name("posthorn")
-        // Each statement here has one good plan; planning it anew would cost more than running it.
-        .options([("plan_cache_mode", "force_generic_plan")])
+        // Each statement here has one good plan; planning it anew would cost more than running it, and compiling it
+        // (which the server does when it takes a plan for expensive) a hundred times more.
+        .options([("plan_cache_mode", "force_generic_plan"), ("jit", "off")])
         .statement_cache_capacity(200)
         .disable_statement_logging())
 }
@@ -151,19 +189,4 @@ async fn migrate_over(connection: &mut PgConnection) -> Result<()> {
         }
         error => Error::Migration(error),
     })
-}
-
-/// Claims the lowest node number that no other process on this database holds.
-async fn claim_node(connection: &mut PgConnection) -> Result<u16> {
-    for node in 0..1024_u16 {
-        let mine: bool = sqlx::query_scalar("select pg_try_advisory_lock($1, $2)")
-            .bind(NODE_LOCK)
-            .bind(i32::from(node))
-            .fetch_one(&mut *connection)
-            .await?;
-        if mine {
-            return Ok(node);
-        }
-    }
-    Err(Error::Damaged("1024 processes hold node numbers on this database"))
 }

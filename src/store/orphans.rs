@@ -1,35 +1,41 @@
-//! The reaper: removes messages that no mailbox holds any more.
+//! The reaper: removes messages that no mailbox holds any more and that no longer leave.
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row};
 
 use crate::Result;
 
-/// Looks at up to `limit` candidates and removes those without a membership. Returns how many candidates it saw and
-/// how many messages it removed.
+/// Looks at up to `limit` candidates and removes those without a membership and without an outgoing. Returns how many
+/// candidates it saw and how many messages it removed.
 ///
 /// A message cannot come back to life in between: a new membership is only ever made from an existing one of the same
-/// account, under that account's lock.
+/// account, under that account's lock, and an outgoing comes with its message or while a membership holds it. Of a
+/// message's last membership and its last outgoing, whichever goes later leaves a candidate.
 ///
 /// # Errors
 /// What the database said.
 pub async fn reap(connection: &mut PgConnection, limit: i64) -> Result<(u64, u64)> {
-    let row = sqlx::query!(
-        r#"with seen as (
+    // Planned anew each time: a plan made while the queue was empty would read a long one whole for each message.
+    let row = sqlx::query(
+        "with seen as (
                delete from orphan where ctid = any (array(select ctid from orphan limit $1 for update skip locked))
                returning message_id
            ),
            dead as (
                select distinct message_id from seen s
                where not exists (select from membership m where m.message_id = s.message_id)
+                 and not exists (select from outgoing o where o.message_id = s.message_id)
            ),
-           bodies as (delete from body b using dead d where b.message_id = d.message_id),
-           messages as (delete from message m using dead d where m.id = d.message_id returning m.id)
-           select (select count(*) from seen) as "seen!", (select count(*) from messages) as "removed!""#,
-        limit
+           -- What only left has a body and nothing else.
+           bodies as (delete from body b using dead d where b.message_id = d.message_id returning b.part),
+           messages as (delete from message m using dead d where m.id = d.message_id)
+           select (select count(*) from seen), (select count(*) from bodies where part = 0)",
     )
+    .persistent(false)
+    .bind(limit)
     .fetch_one(connection)
     .await?;
-    Ok((row.seen.cast_unsigned(), row.removed.cast_unsigned()))
+    let number = |place| row.try_get::<i64, _>(place).map(i64::cast_unsigned);
+    Ok((number(0)?, number(1)?))
 }
 
 /// Cuts the change log behind what a client may still ask for. Returns how many entries went.

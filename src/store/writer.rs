@@ -1,4 +1,6 @@
-//! Group commit: deliveries of all sessions are gathered while the last commit runs, and committed as one statement.
+//! Group commit: what all sessions store, queue and finish is gathered while the last commit runs, and committed at once.
+
+mod queue;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,11 +8,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use posthorn_model::{AccountId, Flags, MailboxId, MessageId, ModSeq, Uid};
-use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection, Executor};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::queue::{Completion, NewOutgoing};
 use crate::{Error, Result, blob, pool};
 
 /// How many octets of text one body row holds before packing.
@@ -21,6 +24,10 @@ const BATCH_BYTES: usize = 16 << 20;
 
 /// A connection that was idle for longer is tried before it is trusted.
 const STALE: Duration = Duration::from_millis(500);
+
+/// The queue's tables are empty at one moment and large at the next: its statements are planned anew this often, because
+/// a plan that was made while they were empty reads them whole for each row.
+const REPLAN: Duration = Duration::from_secs(2);
 
 /// One message as it is to be stored, everything that is known of it computed.
 #[derive(Clone, Debug)]
@@ -62,11 +69,26 @@ pub struct Target {
     pub bond: u16,
 }
 
-/// Messages that one session stores at once.
-#[derive(Clone, Debug)]
+/// What one session has committed together: all of it or nothing, except for targets that are refused.
+#[derive(Clone, Debug, Default)]
 pub struct Parcel {
-    /// Each message with the mailboxes that it goes to.
+    /// Each message with the mailboxes that it goes to: none when it only leaves.
     pub messages: Vec<(NewMessage, Vec<Target>)>,
+    /// Envelopes that leave, of these messages or of such as are stored.
+    pub outgoing: Vec<NewOutgoing>,
+    /// What became of deliveries.
+    pub completions: Vec<Completion>,
+}
+
+/// What became of a parcel that was committed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Receipt {
+    /// One per target, in their order.
+    pub placements: Vec<Placement>,
+    /// One per outgoing: `false` when it was not queued, because a target that it is bound to was refused.
+    pub queued: Vec<bool>,
+    /// One per completion: `false` when the delivery is no longer in the hand of who completes it; nothing was changed.
+    pub completed: Vec<bool>,
 }
 
 /// What became of one target.
@@ -116,7 +138,7 @@ struct Body {
 
 struct Job {
     packed: Packed,
-    answer: oneshot::Sender<Result<Vec<Placement>>>,
+    answer: oneshot::Sender<Result<Receipt>>,
 }
 
 /// The handle that sessions share.
@@ -136,7 +158,7 @@ impl Writer {
         Self { jobs: Arc::new(Mutex::new(Some(sender))), tasks: Arc::new(Mutex::new(tasks)), sender: weak }
     }
 
-    pub(crate) async fn deliver(&self, parcel: Parcel) -> Result<Vec<Placement>> {
+    pub(crate) async fn deliver(&self, parcel: Parcel) -> Result<Receipt> {
         let packed = pack(parcel).await?;
         let (answer, outcome) = oneshot::channel();
         let sender = self.sender.upgrade().ok_or(Error::Stopping)?;
@@ -187,7 +209,7 @@ fn bodies(message: &NewMessage) -> impl Iterator<Item = Body> + '_ {
 
 /// One writer: takes what is waiting, commits it, answers, and takes what has gathered meanwhile.
 async fn run(options: PgConnectOptions, jobs: Arc<Mutex<mpsc::Receiver<Job>>>, most: usize) {
-    let mut connection = Idle { connection: None, since: Instant::now() };
+    let mut connection = Idle { connection: None, since: Instant::now(), planned: Instant::now() };
     loop {
         let batch = gather(&mut *jobs.lock().await, most).await;
         if batch.is_empty() {
@@ -242,6 +264,7 @@ async fn commit(options: &PgConnectOptions, connection: &mut Idle, batch: Vec<Jo
 struct Idle {
     connection: Option<PgConnection>,
     since: Instant,
+    planned: Instant,
 }
 
 impl Idle {
@@ -256,11 +279,16 @@ impl Idle {
     }
 }
 
-async fn write(options: &PgConnectOptions, idle: &mut Idle, parcels: &[&Packed]) -> Result<Vec<Vec<Placement>>> {
+async fn write(options: &PgConnectOptions, idle: &mut Idle, parcels: &[&Packed]) -> Result<Vec<Receipt>> {
     let mut connection = idle.wake(options).await?;
-    let outcome = statement(&mut connection, parcels).await;
+    let queues = |packed: &&Packed| !packed.parcel.outgoing.is_empty() || !packed.parcel.completions.is_empty();
+    if idle.planned.elapsed() > REPLAN && parcels.iter().any(queues) {
+        connection.execute("discard plans").await?;
+        idle.planned = Instant::now();
+    }
+    let outcome = record(&mut connection, parcels).await;
     if !outcome.as_ref().is_err_and(|error| error.is_lost_connection()) {
-        *idle = Idle { connection: Some(connection), since: Instant::now() };
+        (idle.connection, idle.since) = (Some(connection), Instant::now());
     }
     outcome
 }
@@ -285,8 +313,8 @@ impl<'p> Columns<'p> {
     fn of(parcels: &[&'p Packed]) -> Self {
         let mut columns = Self::default();
         for (number, packed) in parcels.iter().enumerate() {
-            columns.bodies.extend(&packed.bodies);
-            for (message, targets) in &packed.parcel.messages {
+            for (message, targets) in packed.parcel.messages.iter().filter(|(_, targets)| !targets.is_empty()) {
+                columns.bodies.extend(packed.bodies.iter().filter(|body| body.message == message.id.0));
                 columns.messages.push(message);
                 for target in targets {
                     columns.parcel.push(number);
@@ -304,7 +332,81 @@ impl<'p> Columns<'p> {
     }
 }
 
-async fn statement(connection: &mut PgConnection, parcels: &[&Packed]) -> Result<Vec<Vec<Placement>>> {
+/// Commits the parcels: a batch of one kind is one statement, everything else one transaction of up to three.
+async fn record(connection: &mut PgConnection, parcels: &[&Packed]) -> Result<Vec<Receipt>> {
+    let any = |has: fn(&Parcel) -> bool| parcels.iter().any(|packed| has(&packed.parcel));
+    let kinds = [
+        any(|parcel| parcel.messages.iter().any(|(_, targets)| !targets.is_empty())),
+        any(|parcel| !parcel.outgoing.is_empty()),
+        any(|parcel| !parcel.completions.is_empty()),
+    ];
+    if kinds.iter().filter(|present| **present).count() < 2 {
+        return statements(connection, parcels, kinds).await;
+    }
+    let mut transaction = connection.begin().await?;
+    let receipts = statements(&mut transaction, parcels, kinds).await?;
+    transaction.commit().await?;
+    Ok(receipts)
+}
+
+async fn statements(
+    connection: &mut PgConnection,
+    parcels: &[&Packed],
+    [places, queues, completes]: [bool; 3],
+) -> Result<Vec<Receipt>> {
+    let mut receipts: Vec<Receipt> = parcels.iter().map(|_| Receipt::default()).collect();
+    if places {
+        for (receipt, placements) in receipts.iter_mut().zip(deliver(connection, parcels).await?) {
+            receipt.placements = placements;
+        }
+    }
+    if queues {
+        let (queued, bodies) = leaving(parcels, &mut receipts);
+        if !queued.is_empty() {
+            queue::enqueue(connection, &queued, &bodies).await?;
+        }
+    }
+    if completes {
+        let all: Vec<&Completion> = parcels.iter().flat_map(|packed| &packed.parcel.completions).collect();
+        let mut done = queue::complete(connection, &all).await?.into_iter();
+        for (receipt, packed) in receipts.iter_mut().zip(parcels) {
+            receipt.completed.extend(done.by_ref().take(packed.parcel.completions.len()));
+        }
+    }
+    Ok(receipts)
+}
+
+/// The envelopes that are not bound to a refused target, and the bodies of their messages that no mailbox got.
+fn leaving<'p>(parcels: &[&'p Packed], receipts: &mut [Receipt]) -> (Vec<&'p NewOutgoing>, Vec<&'p Body>) {
+    let mut queued = Vec::new();
+    let mut bodies = Vec::new();
+    for (packed, receipt) in parcels.iter().zip(receipts) {
+        let parcel = &packed.parcel;
+        let targets = || parcel.messages.iter().flat_map(|(message, targets)| targets.iter().map(|t| (message.id, t)));
+        let placed = || targets().zip(&receipt.placements);
+        let refused = |bond| {
+            placed().any(|((_, target), place)| target.bond == bond && !matches!(place, Placement::Placed { .. }))
+        };
+        let first = queued.len();
+        for new in &parcel.outgoing {
+            let goes = !new.bond.is_some_and(refused);
+            receipt.queued.push(goes);
+            if goes {
+                queued.push(new);
+            }
+        }
+        for (message, _) in &parcel.messages {
+            let leaves = queued[first..].iter().any(|new| new.outgoing.message == message.id);
+            let kept = placed().any(|((id, _), place)| id == message.id && matches!(place, Placement::Placed { .. }));
+            if leaves && !kept {
+                bodies.extend(packed.bodies.iter().filter(|body| body.message == message.id.0));
+            }
+        }
+    }
+    (queued, bodies)
+}
+
+async fn deliver(connection: &mut PgConnection, parcels: &[&Packed]) -> Result<Vec<Vec<Placement>>> {
     let of = Columns::of(parcels);
     let each = |pick: fn(&NewMessage) -> i64| of.messages.iter().map(|m| pick(m)).collect::<Vec<i64>>();
     let rows = sqlx::query_file!(

@@ -28,6 +28,10 @@ pub trait Machine {
     /// The server stops: say goodbye in the protocol's words and close, after a body in progress.
     fn close(&mut self);
 
+    /// The peer is gone without a goodbye: nothing more comes or goes. Whatever is known already may still come out as
+    /// events.
+    fn lost(&mut self) {}
+
     /// TLS is up after [`Step::StartTls`] (or from the start, for implicit TLS). The receive buffer is empty.
     fn secured(&mut self, tls: Secured);
 }

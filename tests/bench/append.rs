@@ -1,15 +1,15 @@
 //! APPEND: to fill a mailbox quickly, and as a workload of its own.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 
+use crate::crew::{Share, together};
 use crate::imap::{Connection, quoted};
 use crate::ledger::Ledger;
-use crate::message::Messages;
-use crate::report::{Report, Row, each, percentile, rate};
+use crate::message::{Messages, run_number};
+use crate::report::{Report, Row, rate};
 use crate::target::Target;
 
 #[derive(Args, Debug)]
@@ -62,7 +62,7 @@ pub(crate) async fn fill(options: Fill) -> anyhow::Result<Report> {
     // Refused where the mailbox exists.
     let _exists = connection.command(format!("a CREATE {mailbox}\r\n").as_bytes()).await;
     let before = connection.status(&options.mailbox, "MESSAGES").await?;
-    let messages = Messages::new(options.size, seed()?);
+    let messages = Messages::new(options.size, run_number()?);
     let ledger = Ledger::open(options.target.roots());
     let start = Instant::now();
     let mut out = Vec::new();
@@ -86,18 +86,15 @@ pub(crate) async fn fill(options: Fill) -> anyhow::Result<Report> {
         .with("messages", number)
         .with("added", added)
         .measure("messages/s", rate(added, time), 0)
-        .measure("server CPU ms/msg", each(cost.server_cpu, added), 3)
-        .measure("driver CPU ms/msg", each(cost.own_cpu, added), 3)
-        .measure("peak PSS MiB", cost.peak_pss, 1);
+        .costs(cost, added);
     Ok(Report::of("fill", row))
 }
 
 /// One message by each APPEND, from several sessions.
 pub(crate) async fn run(options: Options) -> anyhow::Result<Report> {
     let options = Rc::new(options);
-    let messages = Rc::new(Messages::new(options.size, seed()?));
-    let next = Rc::new(Cell::new(0));
-    let latencies = Rc::new(RefCell::new(Vec::with_capacity(usize::try_from(options.messages)?)));
+    let messages = Rc::new(Messages::new(options.size, run_number()?));
+    let share = Rc::new(Share::new(options.messages));
     let mut connections = Vec::new();
     for session in 0..options.sessions {
         let Target { host, imap_port, password, .. } = &options.target;
@@ -108,46 +105,30 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Report> {
     }
     let ledger = Ledger::open(options.target.roots());
     let start = Instant::now();
-    let tasks: Vec<_> = connections
-        .into_iter()
-        .map(|mut connection| {
-            let (options, messages) = (Rc::clone(&options), Rc::clone(&messages));
-            let (next, latencies) = (Rc::clone(&next), Rc::clone(&latencies));
-            tokio::task::spawn_local(async move {
-                let command = format!("a APPEND {} {{{}+}}\r\n", quoted(&options.mailbox), options.size).into_bytes();
-                let mut out = Vec::with_capacity(command.len() + options.size + 2);
-                while next.get() < options.messages {
-                    let number = next.replace(next.get() + 1);
-                    out.clear();
-                    out.extend_from_slice(&command);
-                    messages.write(number, &mut out);
-                    out.extend_from_slice(b"\r\n");
-                    let sent = Instant::now();
-                    connection.command(&out).await?;
-                    latencies.borrow_mut().push(sent.elapsed());
-                }
-                anyhow::Ok(())
-            })
-        })
-        .collect();
-    for task in tasks {
-        task.await??;
-    }
+    let sessions = connections.into_iter().map(|mut connection| {
+        let (options, messages, share) = (Rc::clone(&options), Rc::clone(&messages), Rc::clone(&share));
+        async move {
+            let command = format!("a APPEND {} {{{}+}}\r\n", quoted(&options.mailbox), options.size).into_bytes();
+            let mut out = Vec::with_capacity(command.len() + options.size + 2);
+            while let Some(number) = share.take() {
+                out.clear();
+                out.extend_from_slice(&command);
+                messages.write(number, &mut out);
+                out.extend_from_slice(b"\r\n");
+                let sent = Instant::now();
+                connection.command(&out).await?;
+                share.took(sent.elapsed());
+            }
+            anyhow::Ok(())
+        }
+    });
+    together(sessions).await?;
     let (time, cost) = (start.elapsed(), ledger.close());
-    let mut latencies: Vec<Duration> = latencies.take();
     let row = Row::default()
         .with("sessions", options.sessions)
         .with("messages", options.messages)
         .measure("messages/s", rate(options.messages, time), 0)
-        .measure("p50 ms", percentile(&mut latencies, 0.5), 2)
-        .measure("p99 ms", percentile(&mut latencies, 0.99), 2)
-        .measure("server CPU ms/msg", each(cost.server_cpu, options.messages), 3)
-        .measure("driver CPU ms/msg", each(cost.own_cpu, options.messages), 3)
-        .measure("peak PSS MiB", cost.peak_pss, 1);
+        .latencies(share.latencies())
+        .costs(cost, options.messages);
     Ok(Report::of("append", row))
-}
-
-/// Keeps the Message-IDs of runs apart.
-fn seed() -> anyhow::Result<u64> {
-    Ok(u64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_micros())?)
 }

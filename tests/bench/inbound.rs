@@ -1,17 +1,17 @@
 //! Inbound delivery: messages a second until they are acknowledged and until they are seen, and what each costs.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
 
+use crate::crew::{Mailing, Manner, Share, together};
+use crate::imap;
 use crate::ledger::Ledger;
-use crate::message::Messages;
-use crate::report::{Report, Row, each, percentile, rate};
+use crate::message::{Messages, run_number};
+use crate::report::{Report, Row, rate};
 use crate::target::Target;
-use crate::{imap, smtp};
 
 /// How long after the last acknowledgement a message may stay unseen before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,15 +43,6 @@ pub(crate) struct Options {
     blind: bool,
 }
 
-/// What all sessions of a run share.
-struct Run {
-    options: Rc<Options>,
-    messages: Messages,
-    envelopes: Vec<Vec<u8>>,
-    next: Cell<u64>,
-    latencies: RefCell<Vec<Duration>>,
-}
-
 pub(crate) async fn run(options: Options) -> anyhow::Result<Report> {
     let options = Rc::new(options);
     let mut report = Report::new("inbound");
@@ -63,66 +54,35 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Report> {
 
 async fn once(options: &Rc<Options>, sessions: usize) -> anyhow::Result<Row> {
     let target = &options.target;
-    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_micros();
-    let run = Rc::new(Run {
-        options: Rc::clone(options),
-        messages: Messages::new(options.size, u64::try_from(seed)?),
-        envelopes: (0..options.recipients)
-            .map(|number| {
-                let user = target.user(number);
-                format!("MAIL FROM:<sender@bench.example>\r\nRCPT TO:<{user}>\r\nDATA\r\n").into_bytes()
-            })
-            .collect(),
-        next: Cell::new(0),
-        latencies: RefCell::new(Vec::with_capacity(usize::try_from(options.messages)?)),
+    let envelope = |number| {
+        let user = target.user(number);
+        format!("MAIL FROM:<sender@bench.example>\r\nRCPT TO:<{user}>\r\nDATA\r\n").into_bytes()
+    };
+    let mailing = Rc::new(Mailing {
+        share: Share::new(options.messages),
+        messages: Messages::new(options.size, run_number()?),
+        envelopes: (0..options.recipients).map(envelope).collect(),
     });
     let mut eyes = Eyes::open(options).await?;
     let before = eyes.count().await?;
     let ledger = Ledger::open(target.roots());
 
     let start = Instant::now();
-    let mut tasks = Vec::new();
-    for _ in 0..sessions {
-        tasks.push(tokio::task::spawn_local(session(Rc::clone(&run))));
-    }
-    for task in tasks {
-        task.await??;
-    }
+    let port = if options.lmtp { target.lmtp_port } else { target.smtp_port };
+    let manner = Manner { lmtp: options.lmtp, pipelined: !options.no_pipelining };
+    together((0..sessions).map(|_| Rc::clone(&mailing).send(target.host.clone(), port, manner))).await?;
     let acknowledged = start.elapsed();
     eyes.wait(before + options.messages).await?;
     let visible = start.elapsed();
     let cost = ledger.close();
 
-    let mut latencies = run.latencies.take();
     let row = Row::default().with("sessions", sessions).with("messages", options.messages).measure(
         "acked/s",
         rate(options.messages, acknowledged),
         0,
     );
     let row = if options.blind { row } else { row.measure("visible/s", rate(options.messages, visible), 0) };
-    Ok(row
-        .measure("p50 ms", percentile(&mut latencies, 0.5), 2)
-        .measure("p99 ms", percentile(&mut latencies, 0.99), 2)
-        .measure("server CPU ms/msg", each(cost.server_cpu, options.messages), 3)
-        .measure("driver CPU ms/msg", each(cost.own_cpu, options.messages), 3)
-        .measure("peak PSS MiB", cost.peak_pss, 1))
-}
-
-async fn session(run: Rc<Run>) -> anyhow::Result<()> {
-    let Options { target, messages, lmtp, no_pipelining, .. } = &*run.options;
-    let port = if *lmtp { target.lmtp_port } else { target.smtp_port };
-    let mut session = smtp::Session::open(&target.host, port, *lmtp).await?;
-    loop {
-        let number = run.next.get();
-        if number >= *messages {
-            return session.quit().await;
-        }
-        run.next.set(number + 1);
-        let envelope = &run.envelopes[usize::try_from(number)? % run.envelopes.len()];
-        session.envelope(envelope, !no_pipelining).await?;
-        let latency = session.data(|out| run.messages.write(number, out)).await?;
-        run.latencies.borrow_mut().push(latency);
-    }
+    Ok(row.latencies(mailing.share.latencies()).costs(cost, options.messages))
 }
 
 /// One connection for each mailbox, logged in before the run begins.

@@ -19,6 +19,7 @@ struct Stat {
     parent: u32,
     /// Of the process and of the children that it has reaped, so that what has come and gone is counted.
     ticks: u64,
+    threads: u32,
 }
 
 impl Stat {
@@ -26,7 +27,7 @@ impl Stat {
         // The name in parentheses may hold anything; the fields after it are numbered from 3 in proc(5).
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
         let ticks = fields.get(11..15)?.iter().filter_map(|field| field.parse::<u64>().ok()).sum();
-        Some(Self { parent: fields.get(1)?.parse().ok()?, ticks })
+        Some(Self { parent: fields.get(1)?.parse().ok()?, ticks, threads: fields.get(17)?.parse().ok()? })
     }
 }
 
@@ -72,6 +73,37 @@ pub(crate) fn memory(roots: &[u32]) -> u64 {
     family(&processes(), roots).iter().filter_map(|pid| pss(*pid)).sum()
 }
 
+/// The state of the server's processes at one moment, all of them together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vitals {
+    /// Sum of PSS in MiB.
+    pub(crate) pss: f64,
+    /// Open files and sockets, without `cached`; none where the processes are somebody else's.
+    pub(crate) files: f64,
+    /// Files that descendants of the named processes hold open by their names: the backends of a database keep tables
+    /// open as they come across them, up to a number.
+    pub(crate) cached: f64,
+    pub(crate) threads: f64,
+    pub(crate) processes: u32,
+}
+
+/// Looks at the server's processes.
+pub(crate) fn vitals(roots: &[u32]) -> Vitals {
+    let all = processes();
+    let mut vitals = Vitals { pss: 0.0, files: 0.0, cached: 0.0, threads: 0.0, processes: 0 };
+    for pid in family(&all, roots) {
+        let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        for file in entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()) {
+            let is_cached = file.is_absolute() && !roots.contains(&pid);
+            *(if is_cached { &mut vitals.cached } else { &mut vitals.files }) += 1.0;
+        }
+        vitals.pss += mebibytes(pss(pid).unwrap_or(0));
+        vitals.threads += all.get(&pid).map_or(0.0, |stat| f64::from(stat.threads));
+        vitals.processes += 1;
+    }
+    vitals
+}
+
 /// How many processes there are, and their memory.
 pub(crate) fn inventory(roots: &[u32]) -> Report {
     let roots: HashSet<u32> = roots.iter().copied().collect();
@@ -99,7 +131,7 @@ fn pss(pid: u32) -> Option<u64> {
 }
 
 /// Seconds of CPU that the calling thread has used.
-fn own_cpu() -> f64 {
+pub(crate) fn own_cpu() -> f64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanoseconds = text.split_ascii_whitespace().next().and_then(|field| field.parse().ok());
     Duration::from_nanos(nanoseconds.unwrap_or(0)).as_secs_f64()
@@ -158,13 +190,14 @@ mod tests {
 
     #[test]
     fn a_name_with_spaces_and_parentheses_is_skipped() {
-        let stat = Stat::parse("7 (a) b (c) S 3 7 7 0 -1 4194304 1 2 3 4 10 20 30 40 20 0").expect("a line of stat");
-        assert_eq!((stat.parent, stat.ticks), (3, 100));
+        let stat =
+            Stat::parse("7 (a) b (c) S 3 7 7 0 -1 4194304 1 2 3 4 10 20 30 40 20 0 9 0 77").expect("a line of stat");
+        assert_eq!((stat.parent, stat.ticks, stat.threads), (3, 100, 9));
     }
 
     #[test]
     fn grandchildren_belong_to_the_family() {
-        let stat = |parent| Stat { parent, ticks: 0 };
+        let stat = |parent| Stat { parent, ticks: 0, threads: 1 };
         let all = HashMap::from([(1, stat(0)), (2, stat(1)), (3, stat(2)), (4, stat(9))]);
         assert_eq!(family(&all, &[1]), HashSet::from([1, 2, 3]));
         assert_eq!(family(&all, &[5]), HashSet::new());
@@ -173,6 +206,8 @@ mod tests {
     #[test]
     fn this_process_uses_cpu_and_memory() {
         assert!(memory(&[std::process::id()]) > 0);
+        let seen = vitals(&[std::process::id()]);
+        assert!(seen.pss > 0.0 && seen.files >= 3.0 && seen.threads >= 1.0 && seen.processes >= 1, "{seen:?}");
         assert!(own_cpu() > 0.0);
     }
 }

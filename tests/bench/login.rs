@@ -1,11 +1,11 @@
 //! Logins: connect, log in, log out.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 
+use crate::crew::{Share, together};
 use crate::imap::Connection;
 use crate::ledger::Ledger;
 use crate::report::{Report, Row, each, percentile, rate};
@@ -34,36 +34,28 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Report> {
         once(&options.target, number).await?;
         first.push(start.elapsed());
     }
-    let next = Rc::new(Cell::new(0));
-    let latencies = Rc::new(RefCell::new(Vec::new()));
+    let share = Rc::new(Share::new(options.logins));
     let ledger = Ledger::open(options.target.roots());
     let start = Instant::now();
-    let tasks: Vec<_> = (0..options.sessions)
-        .map(|_| {
-            let (options, next, latencies) = (Rc::clone(&options), Rc::clone(&next), Rc::clone(&latencies));
-            tokio::task::spawn_local(async move {
-                while next.get() < options.logins {
-                    let number = next.replace(next.get() + 1);
-                    let start = Instant::now();
-                    once(&options.target, usize::try_from(number)? % options.users.max(1)).await?;
-                    latencies.borrow_mut().push(start.elapsed());
-                }
-                anyhow::Ok(())
-            })
-        })
-        .collect();
-    for task in tasks {
-        task.await??;
-    }
+    let sessions = (0..options.sessions).map(|_| {
+        let (options, share) = (Rc::clone(&options), Rc::clone(&share));
+        async move {
+            while let Some(number) = share.take() {
+                let start = Instant::now();
+                once(&options.target, usize::try_from(number)? % options.users.max(1)).await?;
+                share.took(start.elapsed());
+            }
+            anyhow::Ok(())
+        }
+    });
+    together(sessions).await?;
     let (time, cost) = (start.elapsed(), ledger.close());
-    let mut latencies: Vec<Duration> = latencies.take();
     let row = Row::default()
         .with("sessions", options.sessions)
         .with("logins", options.logins)
         .measure("first login ms", percentile(&mut first, 0.5), 2)
         .measure("logins/s", rate(options.logins, time), 0)
-        .measure("p50 ms", percentile(&mut latencies, 0.5), 2)
-        .measure("p99 ms", percentile(&mut latencies, 0.99), 2)
+        .latencies(share.latencies())
         .measure("server CPU ms/login", each(cost.server_cpu, options.logins), 3)
         .measure("driver CPU ms/login", each(cost.own_cpu, options.logins), 3);
     Ok(Report::of("login", row))

@@ -1,18 +1,21 @@
 //! Benchmark drivers for mail servers: they speak SMTP, LMTP and IMAP to any server, and print what they saw.
 //!
-//! Nothing here is a test: no number is asserted, and nothing is imported from Posthorn, so that its peers are
+//! No speed is asserted, and only a soak can fail; nothing is imported from Posthorn, so that its peers are
 //! measured by the same program.
 
 use clap::Parser;
 
 mod append;
+mod crew;
 mod idle;
 mod imap;
 mod inbound;
 mod ledger;
 mod login;
 mod message;
+mod mixed;
 mod reading;
+mod relay;
 mod report;
 mod smtp;
 mod target;
@@ -54,6 +57,10 @@ enum Workload {
     Login(login::Options),
     /// Many connections in IDLE: the memory of each, and the time until all are told of a message.
     Idle(idle::Options),
+    /// Mixed traffic for a long time; fails when the server's memory or open files grow.
+    Soak(mixed::Options),
+    /// Relay messages to another server, and wait until that has them.
+    Relay(relay::Options),
     /// The memory of the server's processes now.
     Memory(target::Target),
 }
@@ -76,6 +83,8 @@ async fn main() -> anyhow::Result<()> {
             Workload::Bulk(options) => reading::bulk(options).await,
             Workload::Login(options) => login::run(options).await,
             Workload::Idle(options) => idle::run(options).await,
+            Workload::Soak(options) => mixed::run(options, json).await,
+            Workload::Relay(options) => relay::run(options).await,
             Workload::Memory(target) => Ok(ledger::inventory(&target.roots())),
         }
     };

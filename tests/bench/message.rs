@@ -16,6 +16,11 @@ const NUMBER: &str = "##########";
 /// How many different texts are used in turn.
 const TEXTS: usize = 61;
 
+/// A number that keeps the Message-IDs of runs apart: the time in microseconds.
+pub(crate) fn run_number() -> anyhow::Result<u64> {
+    Ok(u64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_micros())?)
+}
+
 /// Builds messages of one size.
 pub(crate) struct Messages {
     templates: Vec<Template>,
@@ -30,8 +35,13 @@ impl Messages {
     /// Messages of `size` octets each, line ends included, no line beginning with a dot. The `run` keeps the
     /// Message-IDs of different runs apart.
     pub(crate) fn new(size: usize, run: u64) -> Self {
-        let mut random = Random(run | 1);
-        Self { templates: (0..TEXTS).map(|_| Template::new(size, run, &mut random)).collect() }
+        Self::varied(size, run, TEXTS)
+    }
+
+    /// The same with so many different texts, at least one.
+    pub(crate) fn varied(size: usize, run: u64, texts: usize) -> Self {
+        let mut random = Random::new(run);
+        Self { templates: (0..texts.max(1)).map(|_| Template::new(size, run, &mut random)).collect() }
     }
 
     /// Appends message `number` to `out`.
@@ -101,10 +111,15 @@ impl Template {
 }
 
 /// A small generator (xorshift64*): the same run gives the same texts.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// A number below a bound above zero.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;

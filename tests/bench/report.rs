@@ -6,10 +6,13 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Map, Value, json};
 
+use crate::ledger::Cost;
+
 /// What a workload found: one row per variant.
 pub(crate) struct Report {
     workload: &'static str,
     rows: Vec<Row>,
+    fault: Option<String>,
 }
 
 /// Named numbers, in the order they are printed.
@@ -30,19 +33,38 @@ impl Row {
         self.0.push((name, json!(value), format!("{value:.decimals$}")));
         self
     }
+
+    /// How long the pieces of a workload took.
+    pub(crate) fn latencies(self, mut times: Vec<Duration>) -> Self {
+        let (half, most) = (percentile(&mut times, 0.5), percentile(&mut times, 0.99));
+        self.measure("p50 ms", half, 2).measure("p99 ms", most, 2)
+    }
+
+    /// What each message cost.
+    pub(crate) fn costs(self, cost: Cost, messages: u64) -> Self {
+        self.measure("server CPU ms/msg", each(cost.server_cpu, messages), 3)
+            .measure("driver CPU ms/msg", each(cost.own_cpu, messages), 3)
+            .measure("peak PSS MiB", cost.peak_pss, 1)
+    }
 }
 
 impl Report {
     pub(crate) fn new(workload: &'static str) -> Self {
-        Self { workload, rows: Vec::new() }
+        Self { workload, rows: Vec::new(), fault: None }
     }
 
     pub(crate) fn of(workload: &'static str, row: Row) -> Self {
-        Self { workload, rows: vec![row] }
+        Self { workload, rows: vec![row], fault: None }
     }
 
     pub(crate) fn push(&mut self, row: Row) {
         self.rows.push(row);
+    }
+
+    /// What was found is not as it must be: the program fails after it has printed.
+    pub(crate) fn faulted(mut self, why: impl Into<String>) -> Self {
+        self.fault = Some(why.into());
+        self
     }
 
     pub(crate) fn print(self, json: bool) -> anyhow::Result<()> {
@@ -55,22 +77,26 @@ impl Report {
                 .map(Value::Object)
                 .collect();
             writeln!(out, "{}", json!({ "workload": self.workload, "rows": rows }))?;
-            return Ok(());
+        } else {
+            writeln!(out, "{}\n{}", self.workload, table(&self.rows))?;
         }
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        if let Some(first) = self.rows.first() {
-            table.set_header(first.0.iter().map(|(name, ..)| *name));
-        }
-        for row in &self.rows {
-            table.add_row(row.0.iter().map(|(.., shown)| shown));
-        }
-        for column in table.column_iter_mut() {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        writeln!(out, "{}\n{table}", self.workload)?;
-        Ok(())
+        self.fault.map_or(Ok(()), |fault| Err(anyhow::anyhow!("{}: {fault}", self.workload)))
     }
+}
+
+fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    if let Some(first) = rows.first() {
+        table.set_header(first.0.iter().map(|(name, ..)| *name));
+    }
+    for row in rows {
+        table.add_row(row.0.iter().map(|(.., shown)| shown));
+    }
+    for column in table.column_iter_mut() {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
 }
 
 /// The value below which a share of them lies, in milliseconds. Sorts; zero when there is none.

@@ -64,7 +64,7 @@ impl Session {
     }
 
     /// Reads one reply to its last line.
-    async fn reply(&mut self, expected: RangeInclusive<u16>) -> anyhow::Result<()> {
+    pub(crate) async fn reply(&mut self, expected: RangeInclusive<u16>) -> anyhow::Result<()> {
         loop {
             while let Some(end) = memchr::memchr(b'\n', &self.input[self.unread.clone()]) {
                 let line = &self.input[self.unread.start..self.unread.start + end];

@@ -1,9 +1,12 @@
 //! What the mutations begin with: the conversations in `tests/transcripts`, and messages made by hand.
 
+use harness::transcript;
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use super::targets::OPTIONS;
+
+/// Octets of a client's line that are kept.
+const LONGEST_LINE: usize = 3000;
 
 /// Inputs and words of one target.
 #[derive(Debug)]
@@ -50,6 +53,22 @@ const MESSAGES: [&[u8]; 10] = [
     b"",
 ];
 
+const PROXY_HEADERS: [&[u8]; 9] = [
+    b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 25\r\nEHLO client.example\r\n",
+    b"PROXY TCP6 2001:db8::7 ::1 65535 993\r\n\x16\x03\x01",
+    b"PROXY UNKNOWN\r\n",
+    b"PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n",
+    // Version 2: LOCAL, an IPv4 and an IPv6 client, and one of a Unix socket.
+    b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00A1 NOOP\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x07\x0a\x00\x00\x01\x12\x67\x00\x19EHLO x\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x21\x00\x24\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x12\x67\x03\xe1",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x31\x00\x04/a/b",
+    // The values authority, unique id, and TLS with a version, a cipher and a verified certificate.
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x42\xc0\x00\x02\x07\x0a\x00\x00\x01\x12\x67\x03\xe1\
+      \x02\x00\x04mx.a\x05\x00\x02\xab\x01\x20\x00\x27\x07\x00\x00\x00\x00\x21\x00\x07TLSv1.3\x22\x00\x04name\
+      \x23\x00\x0eAES128-GCM-SHA",
+];
+
 impl Corpus {
     pub(super) fn of(target: &str) -> Self {
         let inputs: Vec<Vec<u8>> = match target {
@@ -66,6 +85,7 @@ impl Corpus {
                 .collect(),
             "listen_address" => LISTEN_ADDRESSES.iter().map(|text| text.as_bytes().to_vec()).collect(),
             "message" => MESSAGES.iter().map(|raw| raw.to_vec()).collect(),
+            "proxy_header" => PROXY_HEADERS.iter().map(|header| header.to_vec()).collect(),
             "structure_codec" => MESSAGES.iter().map(|raw| posthorn_mime::Structure::of(raw).to_bytes()).collect(),
             other => panic!("{other} has no corpus"),
         };
@@ -96,20 +116,12 @@ fn words(inputs: &[Vec<u8>]) -> Vec<Vec<u8>> {
 
 /// What the clients send in the transcripts of a protocol, a file each.
 fn conversations(protocol: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts").join(protocol);
-    let mut files: Vec<_> = std::fs::read_dir(&folder)
-        .expect("transcripts")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
-        .collect();
-    // Every run begins with the same corpus, whatever order the file system has.
-    files.sort();
-    let streams: Vec<_> = files.iter().map(|file| client_of(&std::fs::read_to_string(file).expect("a text"))).collect();
-    assert!(streams.len() > 20, "only {} transcripts in {}", streams.len(), folder.display());
+    let streams: Vec<_> = transcript::files(protocol).iter().map(|(_, text)| client_of(text)).collect();
+    assert!(streams.len() > 20, "only {} transcripts of {protocol}", streams.len());
     streams
 }
 
-/// The lines of the client in a transcript; repetitions such as `{x*500}` stay as they are written.
+/// The lines of the client in a transcript. Long ones are cut: what is longer shows nothing else, later.
 fn client_of(transcript: &str) -> Vec<u8> {
     let mut stream = Vec::new();
     for line in transcript.lines() {
@@ -117,30 +129,11 @@ fn client_of(transcript: &str) -> Vec<u8> {
         if !kind.starts_with('C') {
             continue;
         }
-        stream.extend(unescaped(text));
+        let octets = transcript::unescape(text);
+        stream.extend_from_slice(&octets[..octets.len().min(LONGEST_LINE)]);
         if kind.ends_with(':') {
             stream.extend_from_slice(b"\r\n");
         }
     }
     stream
-}
-
-fn unescaped(text: &str) -> Vec<u8> {
-    let mut plain = Vec::new();
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        let escaped = if character == '\\' { characters.next() } else { None };
-        match escaped {
-            Some('r') => plain.push(b'\r'),
-            Some('n') => plain.push(b'\n'),
-            Some('0') => plain.push(0),
-            Some('x') => {
-                let digits: String = characters.by_ref().take(2).collect();
-                plain.push(u8::from_str_radix(&digits, 16).unwrap_or(b'x'));
-            }
-            Some(other) => plain.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
-            None => plain.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
-        }
-    }
-    plain
 }

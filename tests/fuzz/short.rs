@@ -11,8 +11,9 @@ mod targets;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use harness::dice::Dice;
+
 use self::corpus::Corpus;
-use self::mutation::Dice;
 
 /// Inputs of each target in a run without `FUZZ_SECONDS`.
 const INPUTS: u64 = 1200;
@@ -80,6 +81,11 @@ fn listen_addresses_are_read_as_they_are_written() {
 #[test]
 fn every_message_has_a_structure() {
     run("message");
+}
+
+#[test]
+fn proxy_headers_are_read_to_their_end_and_no_further() {
+    run("proxy_header");
 }
 
 #[test]

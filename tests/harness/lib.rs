@@ -2,6 +2,8 @@
 //!
 //! Not a test itself, and never part of the program.
 
+pub mod dns;
+pub mod dice;
 pub mod imap_client;
 pub mod postgres;
 pub mod program;
@@ -9,3 +11,4 @@ pub mod server;
 pub mod smtp_client;
 pub mod stream;
 pub mod trace;
+pub mod transcript;

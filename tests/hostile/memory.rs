@@ -1,10 +1,11 @@
 //! Bodies against `limits.memory`.
 
+use harness::dice::Dice;
 use harness::imap_client::ImapClient;
 use harness::smtp_client::SmtpClient;
 use posthorn_config::Speaks;
 
-use crate::program::{Dice, MIB, Program, USER};
+use crate::program::{MIB, Program, USER};
 
 /// The limit that the program is started with.
 const LIMIT: u64 = 160 * MIB;
@@ -14,7 +15,7 @@ const SESSIONS: usize = 36;
 
 /// Lines that begin without a dot, each the same.
 fn block() -> String {
-    let mut dice = Dice(0x3e3);
+    let mut dice = Dice::new(0x3e3);
     let line: String = (0..900).map(|_| char::from(b'!' + dice.below(90) as u8)).collect();
     format!("{}\r\n", line.replace('.', "x")).repeat(64)
 }
@@ -113,10 +114,15 @@ async fn readers_of_large_parts_stay_within_the_memory() {
 async fn above_the_mark_new_sessions_are_put_off_in_every_protocol() {
     // Less than the program needs for itself.
     let program = Program::with("memory = '4 MiB'", "").await;
+    program.says("limits.memory is too small to work with: it is 4 MiB").await;
+    // A few are served all the same.
+    let mut few = Vec::new();
+    for _ in 0..4 {
+        few.push(program.smtp(Speaks::Smtp).await);
+    }
     let began = std::time::Instant::now();
     for speaks in Speaks::ALL {
         loop {
-            // The mark is looked at once a second.
             let first = program.stream(speaks).await.line().await.unwrap_or_default();
             if first.starts_with(b"421 4.3.0 ") || first.starts_with(b"* BYE [UNAVAILABLE] ") {
                 break;
@@ -125,5 +131,32 @@ async fn above_the_mark_new_sessions_are_put_off_in_every_protocol() {
             assert!(began.elapsed() < std::time::Duration::from_secs(20), "{}: {shown}", speaks.name());
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn near_the_idle_size_there_are_refusals_and_no_end() {
+    let idle = {
+        let mut program = Program::start().await;
+        program.works().await;
+        program.memory() / MIB
+    };
+    let large = block().repeat(BODY / block().len());
+    for room in [-8_i64, 0, 3, 12] {
+        let limit = idle.saturating_add_signed(room).max(1);
+        let mut program = Program::with(&format!("memory = '{limit} MiB'"), "").await;
+        program.says(&format!("is {limit} MiB, and ")).await;
+        // Whoever comes alone is served, however much the program has kept of what came before.
+        for text in ["Hello.\r\n", &large, "Hello.\r\n", &large, &large, "Hello.\r\n"] {
+            let mut client = program.smtp(Speaks::Smtp).await;
+            let message = format!("Subject: x\r\n\r\n{text}");
+            let reply = client.deliver("a@example.net", &[USER], &message).await;
+            let right = reply.starts_with("250 ") || reply.starts_with("452 4.3.1 ");
+            assert!(right, "{limit} of {idle} MiB: {reply}");
+            // The mark is looked at once a second.
+            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        }
+        program.user().await.ok("SELECT INBOX").await;
+        program.runs();
     }
 }

@@ -1,8 +1,9 @@
 //! HTTP, TLS and nothing in particular on every port.
 
+use harness::dice::Dice;
 use posthorn_config::Speaks;
 
-use crate::program::{Dice, Program, is_imap, is_implicit, shout};
+use crate::program::{Program, is_imap, is_implicit, shout};
 
 /// What scanners say, and the beginning of a TLS handshake.
 const WORDS: [&[u8]; 9] = [
@@ -34,7 +35,7 @@ async fn other_protocols_are_answered_in_the_ports_own_or_not_at_all() {
 #[tokio::test]
 async fn random_octets_are_answered_in_the_ports_own_or_not_at_all() {
     let mut program = Program::start().await;
-    let mut dice = Dice(0xbad_cafe);
+    let mut dice = Dice::new(0xbad_cafe);
     for round in 0..20 {
         for speaks in Speaks::ALL {
             let count = 1 + dice.below(if round % 5 == 0 { 200_000 } else { 500 });

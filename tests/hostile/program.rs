@@ -83,6 +83,15 @@ impl Program {
         self.process.log()
     }
 
+    /// Waits until it has written this about its work.
+    pub(crate) async fn says(&self, text: &str) {
+        let began = Instant::now();
+        while !self.log().contains(text) {
+            assert!(began.elapsed() < Duration::from_secs(20), "not said: {text:?}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     pub(crate) fn port(&self, speaks: Speaks) -> u16 {
         self.ports[speaks.name()]
     }
@@ -144,16 +153,22 @@ impl Program {
         client
     }
 
+    /// It runs, and nothing in it has panicked.
+    pub(crate) fn runs(&mut self) {
+        assert_eq!(self.process.child.try_wait().expect("a child"), None, "{}", self.log());
+        assert!(!self.log().contains("panicked"), "{}", self.log());
+    }
+
     /// It runs, takes a message, and shows it.
     pub(crate) async fn works(&mut self) {
-        assert_eq!(self.process.child.try_wait().expect("a child"), None, "{}", self.log());
+        self.runs();
         let mut sender = self.smtp(Speaks::Smtp).await;
         let reply = sender.deliver("a@example.net", &[USER], "Subject: as ever\r\n\r\nHello.\r\n").await;
         assert!(reply.starts_with("250"), "{reply}");
         let mut reader = self.user().await;
         let answer = reader.ok("STATUS INBOX (MESSAGES)").await;
         assert!(answer.find("MESSAGES 0").is_none(), "{answer:?}");
-        assert!(!self.log().contains("panicked"), "{}", self.log());
+        self.runs();
     }
 }
 
@@ -205,32 +220,6 @@ pub(crate) fn is_implicit(speaks: Speaks) -> bool {
 /// Whether IMAP is spoken.
 pub(crate) fn is_imap(speaks: Speaks) -> bool {
     matches!(speaks, Speaks::Imap | Speaks::Imaps)
-}
-
-/// Pseudo-random numbers (xorshift64): each run the same.
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit as u64) as usize
-    }
-
-    pub(crate) fn octets(&mut self, count: usize) -> Vec<u8> {
-        (0..count).map(|_| self.below(256) as u8).collect()
-    }
-
-    /// The octets with one to five of them changed.
-    pub(crate) fn damaged(&mut self, octets: &[u8]) -> Vec<u8> {
-        let mut octets = octets.to_vec();
-        for _ in 0..=self.below(5) {
-            let at = self.below(octets.len());
-            octets[at] = self.below(256) as u8;
-        }
-        octets
-    }
 }
 
 /// Sends, closes the sending side, and returns all that comes back before the server closes.

@@ -1,9 +1,10 @@
 //! PROXY headers that are none, from a peer that is listed.
 
+use harness::dice::Dice;
 use harness::stream::Stream;
 use posthorn_config::Speaks;
 
-use crate::program::{Dice, Program, is_imap, is_implicit, shout};
+use crate::program::{Program, is_imap, is_implicit, shout};
 
 const LISTED: &str = "[[listener.peer]]\nnetwork = '127.0.0.0/8'\nproxy_protocol = true";
 
@@ -23,7 +24,7 @@ async fn damaged_headers_end_in_silence_or_are_headers() {
             assert!(greeted(speaks, &heard), "{}: {}", speaks.name(), heard.escape_ascii());
         }
     }
-    let mut dice = Dice(0x9409);
+    let mut dice = Dice::new(0x9409);
     let (mut silent, mut taken) = (0, 0);
     for round in 0..300 {
         let speaks = Speaks::ALL[round % Speaks::ALL.len()];

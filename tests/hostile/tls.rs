@@ -1,5 +1,6 @@
 //! TLS that makes no sense.
 
+use harness::dice::Dice;
 use std::sync::Arc;
 
 use posthorn_config::Speaks;
@@ -8,7 +9,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::program::{Dice, Program, shout};
+use crate::program::{Program, shout};
 
 const PORTS: [Speaks; 2] = [Speaks::Imaps, Speaks::Submissions];
 
@@ -33,7 +34,7 @@ async fn handshakes_that_are_broken_in_any_place_end() {
     program.works().await;
     let files = program.open_files();
     let hello = client_hello(&program, "localhost");
-    let mut dice = Dice(0x7150);
+    let mut dice = Dice::new(0x7150);
     for round in 0..120 {
         let port = program.port(PORTS[round % 2]);
         no_session(&shout(port, &dice.damaged(&hello)).await, "a damaged hello");

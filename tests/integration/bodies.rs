@@ -175,12 +175,8 @@ async fn large_messages_come_back_octet_by_octet() {
 
 #[tokio::test]
 async fn without_memory_for_bodies_the_answer_is_temporary() {
-    let mail = posthorn_mail::Settings {
-        mail: Default::default(),
-        auth: Default::default(),
-        body_memory: 100_000,
-        clock: Box::new(posthorn_mail::SystemClock),
-    };
+    let config = posthorn_config::Config::default();
+    let mail = posthorn_mail::Settings { body_memory: 100_000, ..posthorn_mail::Settings::of(&config) };
     let database = harness::postgres::database(posthorn_store::migrate).await;
     let options = posthorn_store::Options { url: database.url.clone(), connections: 2, writers: 1, batch: 10 };
     let store = posthorn_store::Store::open(&options).await.expect("open");

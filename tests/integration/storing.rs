@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use harness::dice::Dice;
 use harness::server::{Server, ServerOptions};
 use posthorn_config::Speaks;
 
@@ -138,16 +139,6 @@ async fn a_thousand_recipients_with_a_history_get_their_mail() {
     assert_eq!(number(&server, "select count(*) from membership").await, 900);
 }
 
-/// Random numbers that are the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-}
-
 #[tokio::test]
 async fn nothing_is_found_after_random_traffic() {
     let server = Server::start(ServerOptions::new()).await;
@@ -155,7 +146,7 @@ async fn nothing_is_found_after_random_traffic() {
     for name in &names {
         server.account(name, "right horse").await;
     }
-    let mut dice = Dice(20_260_102);
+    let mut dice = Dice::new(20_260_102);
     let mut smtp = server.smtp(Speaks::Smtp).await;
     let mut imaps = Vec::new();
     for name in &names {
@@ -166,33 +157,33 @@ async fn nothing_is_found_after_random_traffic() {
         imaps.push(imap);
     }
     for step in 0..150 {
-        let who = dice.roll(3) as usize;
-        match dice.roll(9) {
+        let who = dice.below(3);
+        match dice.below(9) {
             0..=2 => {
-                let to: Vec<&str> = names.iter().filter(|_| dice.roll(2) == 0).map(String::as_str).collect();
+                let to: Vec<&str> = names.iter().filter(|_| dice.below(2) == 0).map(String::as_str).collect();
                 let to = if to.is_empty() { vec![names[who].as_str()] } else { to };
-                let detail = if dice.roll(3) == 0 { "+other" } else { "" };
+                let detail = if dice.below(3) == 0 { "+other" } else { "" };
                 let to: Vec<String> = to.iter().map(|name| name.replace('@', &format!("{detail}@"))).collect();
                 let to: Vec<&str> = to.iter().map(String::as_str).collect();
-                let message = format!("Subject: {step}\r\n\r\n{}\r\n", "x".repeat(dice.roll(900) as usize));
+                let message = format!("Subject: {step}\r\n\r\n{}\r\n", "x".repeat(dice.below(900)));
                 assert!(smtp.deliver("a@example.net", &to, &message).await.starts_with("250"));
             }
             3 => {
                 imaps[who].ask("UID STORE 1:* +FLAGS (\\Seen)").await;
             }
             4 => {
-                let uid = dice.roll(20) + 1;
+                let uid = dice.below(20) + 1;
                 imaps[who].ask(&format!("UID STORE {uid} +FLAGS.SILENT (\\Deleted \\Flagged)")).await;
             }
             5 => {
                 imaps[who].ok("EXPUNGE").await;
             }
             6 => {
-                let uid = dice.roll(20) + 1;
+                let uid = dice.below(20) + 1;
                 imaps[who].ok(&format!("UID COPY {uid} Other")).await;
             }
             7 => {
-                let uid = dice.roll(20) + 1;
+                let uid = dice.below(20) + 1;
                 imaps[who].ok(&format!("UID MOVE {uid} Archive")).await;
             }
             _ => {

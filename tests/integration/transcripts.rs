@@ -5,10 +5,10 @@
 //! there, or a limit that is not configurable; what they show is shown by other tests here, or by the bare machine alone.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use harness::server::{Server, ServerOptions, row};
 use harness::stream::Stream;
+use harness::transcript::{files, glob, unescape};
 use posthorn_config::{Config, Size, SmtpExtension, Span, Speaks, TlsMode};
 
 struct Transcript {
@@ -44,17 +44,14 @@ const SCRIPTED: [&str; 15] = [
 
 #[tokio::test]
 async fn the_whole_server_speaks_as_the_machine_does() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts/smtp");
     let mut groups: BTreeMap<Vec<String>, Vec<Transcript>> = BTreeMap::new();
     let (mut played, mut left_out) = (0, 0);
-    for entry in std::fs::read_dir(folder).expect("the folder of transcripts") {
-        let path = entry.expect("an entry").path();
-        let text = std::fs::read_to_string(&path).expect("a transcript");
+    for (name, text) in files("smtp") {
         if text.lines().any(|line| SCRIPTED.iter().any(|word| line.starts_with(word))) {
             left_out += 1;
             continue;
         }
-        let transcript = parse(path.file_name().expect("a name").to_string_lossy().into_owned(), &text);
+        let transcript = parse(name, &text);
         groups.entry(transcript.options.clone()).or_default().push(transcript);
         played += 1;
     }
@@ -212,44 +209,4 @@ fn parse(name: String, text: &str) -> Transcript {
         }
     }
     transcript
-}
-
-fn unescape(text: &str) -> Vec<u8> {
-    let mut plain = Vec::new();
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        rest = &rest[first.len_utf8()..];
-        if first == '\\' {
-            let (kind, behind) = rest.split_at(1);
-            rest = behind;
-            match kind {
-                "r" => plain.push(b'\r'),
-                "n" => plain.push(b'\n'),
-                "0" => plain.push(0),
-                "\\" => plain.push(b'\\'),
-                "x" => {
-                    plain.push(u8::from_str_radix(&rest[..2], 16).expect("two digits"));
-                    rest = &rest[2..];
-                }
-                other => panic!("unknown escape {other}"),
-            }
-        } else if let Some((inside, behind)) = rest.split_once('}').filter(|_| first == '{') {
-            let (what, times) = inside.rsplit_once('*').expect("what*times");
-            plain.extend(unescape(what).repeat(times.parse().expect("a number")));
-            rest = behind;
-        } else {
-            plain.extend_from_slice(first.encode_utf8(&mut [0; 4]).as_bytes());
-        }
-    }
-    plain
-}
-
-/// Whether `*` can stand for something that makes the pattern the text.
-fn glob(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((before, behind)) => text
-            .strip_prefix(before)
-            .is_some_and(|rest| (0..=rest.len()).any(|at| rest.is_char_boundary(at) && glob(behind, &rest[at..]))),
-    }
 }

@@ -3,21 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use harness::dice::Dice;
 use harness::imap_client::{Answer, ImapClient};
 
 use crate::rig::{Rig, done, message, number, user};
-
-/// Pseudo-random numbers from a seed, so that a failure can be repeated.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
 
 /// What a client knows of the mailbox: UIDs in the order of sequence numbers (0 where it was not told), and flags.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -137,12 +126,12 @@ impl Player {
     }
 
     async fn act(&mut self, dice: &mut Dice, count: &mut u32) {
-        let size = self.belief.uids.len() as u64;
+        let size = self.belief.uids.len();
         let some = |dice: &mut Dice| {
             let (one, other) = (1 + dice.below(size.max(1)), 1 + dice.below(size.max(1)));
             format!("{}:{}", one.min(other), one.max(other).min(one.min(other) + 3))
         };
-        let flag = ["\\Seen", "\\Deleted", "\\Flagged", "$Work", "$Home"][dice.below(5) as usize];
+        let flag = ["\\Seen", "\\Deleted", "\\Flagged", "$Work", "$Home"][dice.below(5)];
         match dice.below(12) {
             0..=2 => {
                 *count += 1;
@@ -162,7 +151,7 @@ impl Player {
             }
             10 => {
                 let tag = idle_hearing(self).await;
-                tokio::time::sleep(Duration::from_millis(dice.below(8))).await;
+                tokio::time::sleep(Duration::from_millis(dice.roll() % 8)).await;
                 let answer = done(&mut self.client, &tag).await;
                 self.belief.hear(&answer.lines(), self.name);
             }
@@ -222,7 +211,7 @@ async fn play(seed: u64) {
     println!("seed {seed}");
     let rig = Rig::new().await;
     let twin = rig.twin().await;
-    let mut dice = Dice(seed | 1);
+    let mut dice = Dice::new(seed);
     let mut players = [
         Player::new("first", rig.user().await, false).await,
         Player::new("second", rig.user().await, true).await,
@@ -234,7 +223,7 @@ async fn play(seed: u64) {
             break;
         }
         // Each its own dice, all at once: the order of the outcome is up to the server.
-        let mut own: Vec<Dice> = (0..3).map(|_| Dice(dice.below(u64::MAX) | 1)).collect();
+        let mut own: Vec<Dice> = (0..3).map(|_| Dice::new(dice.roll())).collect();
         let mut counts = [count, count + 1000, count + 2000];
         let [one, two, three] = &mut players;
         let [dice_one, dice_two, dice_three] = &mut own[..] else { unreachable!("three were made") };

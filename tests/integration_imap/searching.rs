@@ -174,7 +174,11 @@ async fn results_are_saved() {
     client.ok("EXPUNGE").await;
     assert!(client.ok("FETCH $ UID").await.untagged.is_empty(), "what is expunged leaves the saved result");
     client.ok("SEARCH RETURN (SAVE) ALL").await;
+    refused(&client.ask("SEARCH RETURN (ALL) CHARSET KOI8-R ALL").await, "NO");
+    assert!(!client.ok("FETCH $ UID").await.untagged.is_empty(), "what was not to be saved changes nothing");
     refused(&client.ask("SEARCH RETURN (SAVE) CHARSET KOI8-R ALL").await, "NO");
+    assert!(client.ok("FETCH $ UID").await.untagged.is_empty(), "a refused search leaves an empty result");
+    client.ok("SEARCH RETURN (SAVE) ALL").await;
     client.ok("SELECT INBOX").await;
     assert!(client.ok("FETCH $ UID").await.untagged.is_empty(), "a result belongs to one selection");
     let uid = put(&mut client, "INBOX", message("more", "x")).await;

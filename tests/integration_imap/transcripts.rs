@@ -1,31 +1,24 @@
 //! The conversations in `tests/transcripts/imap` over the whole server; their page there explains the format.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use harness::imap_client::ImapClient;
+use harness::transcript::{files, unescape};
 
 use crate::rig::{PASSWORD, Rig, USER};
 
 #[tokio::test]
 async fn every_transcript_holds() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts/imap");
-    let mut files: Vec<_> = std::fs::read_dir(&folder)
-        .expect("the folder of transcripts")
-        .map(|entry| entry.expect("a folder entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
-        .collect();
-    files.sort();
+    let files = files("imap");
     assert!(files.len() >= 15, "only {} transcripts", files.len());
     let mut failures = Vec::new();
     let rig = Rig::new().await;
-    for (number, file) in files.iter().enumerate() {
+    for (number, (name, text)) in files.iter().enumerate() {
         // Each has an account of its own on one server.
         let user = format!("t{number}@example.org");
         rig.server.account(&user, PASSWORD).await;
-        let text = std::fs::read_to_string(file).expect("a transcript");
-        if let Err(why) = play(&rig, &user, &text).await {
-            failures.push(format!("{}: {why}", file.display()));
+        if let Err(why) = play(&rig, &user, text).await {
+            failures.push(format!("{name}: {why}"));
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
@@ -72,15 +65,15 @@ impl Stage<'_> {
         match kind.as_str() {
             "!" => return self.begin(&name, rest).await,
             "C:" => {
-                let octets = [unescaped(&self.filled(rest)), b"\r\n".to_vec()].concat();
+                let octets = [unescape(&self.filled(rest)), b"\r\n".to_vec()].concat();
                 self.session(&name).await.stream.send(octets).await;
             }
             "C<" => {
-                let octets = unescaped(&self.filled(rest));
+                let octets = unescape(&self.filled(rest));
                 self.session(&name).await.stream.send(octets).await;
             }
             "S:" | "S~" => {
-                let expected = String::from_utf8_lossy(&unescaped(&self.filled(rest))).into_owned();
+                let expected = String::from_utf8_lossy(&unescape(&self.filled(rest))).into_owned();
                 let said = self.session(&name).await.line().await.ok_or("the server closed")?;
                 let said = String::from_utf8_lossy(&said).into_owned();
                 let right = if kind == "S:" { expected == said } else { self.matches(&expected, &said) };
@@ -154,36 +147,4 @@ impl Stage<'_> {
         let (Some(want), Some(have)) = (pattern.chars().next(), said.chars().next()) else { return false };
         want == have && self.matches(&pattern[want.len_utf8()..], &said[have.len_utf8()..])
     }
-}
-
-/// `\r`, `\n`, `\0`, `\\`, `\xHH` and `{x*500}`.
-fn unescaped(text: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let escape = rest.strip_prefix('\\').and_then(|behind| behind.chars().next());
-        let length = match escape {
-            Some('r') => (out.push(b'\r'), 2).1,
-            Some('n') => (out.push(b'\n'), 2).1,
-            Some('0') => (out.push(0), 2).1,
-            Some('\\') => (out.push(b'\\'), 2).1,
-            Some('x') => (out.push(u8::from_str_radix(&rest[2..4], 16).expect("two digits")), 4).1,
-            _ => match repeated(rest) {
-                Some((octet, count, length)) => {
-                    out.extend(std::iter::repeat_n(octet, count));
-                    length
-                }
-                None => (out.extend_from_slice(c.to_string().as_bytes()), c.len_utf8()).1,
-            },
-        };
-        rest = &rest[length..];
-    }
-    out
-}
-
-fn repeated(text: &str) -> Option<(u8, usize, usize)> {
-    let inside = text.strip_prefix('{')?.split('}').next()?;
-    let (octet, count) = inside.split_once('*')?;
-    let [octet] = octet.as_bytes() else { return None };
-    Some((*octet, count.parse().ok()?, inside.len() + 2))
 }

@@ -15,9 +15,8 @@ impl Session {
         let found = match self.find(&search).await {
             Ok(found) => found,
             Err(stop) => {
-                if saves && let Some(selected) = self.user.as_deref_mut().and_then(|user| user.selected.as_mut()) {
-                    // RFC 5182 §2.1: a search that failed leaves an empty result behind.
-                    selected.view.save(NumberSet::new());
+                if saves {
+                    self.forget_saved();
                 }
                 return Err(stop);
             }
@@ -31,10 +30,7 @@ impl Session {
             return self.end_search();
         };
         if returns.save {
-            let uids = saved(returns, &found);
-            if let Some(selected) = self.user.as_deref_mut().and_then(|user| user.selected.as_mut()) {
-                selected.view.save(uids);
-            }
+            self.keep_saved(saved(returns, &found));
         }
         // RFC 5182 §2.1: with SAVE alone nothing is told.
         if returns.all || returns.count || returns.min || returns.max {
@@ -48,6 +44,17 @@ impl Session {
             self.server.out().esearch(tag, search.uid, &result);
         }
         self.end_search()
+    }
+
+    /// RFC 5182 §2.1: a search that failed leaves an empty result behind.
+    pub(super) fn forget_saved(&mut self) {
+        self.keep_saved(NumberSet::new());
+    }
+
+    fn keep_saved(&mut self, uids: NumberSet) {
+        if let Some(selected) = self.user.as_deref_mut().and_then(|user| user.selected.as_mut()) {
+            selected.view.save(uids);
+        }
     }
 
     fn end_search(&mut self) -> Answer {

@@ -48,7 +48,7 @@ impl Session {
             let words = overload::words(Overload::Denied);
             return self.server.refuse(posthorn_model::Refusal::new(521, posthorn_model::EnhancedCode(5, 7, 1), words));
         }
-        let mut options = options::of(&self.connection, &self.settings, self.dialect);
+        let mut options = options::of(&self.connection, &self.settings, self.dialect, self.mail.now());
         options.auth_required &= self.login.is_none();
         self.server.accept_xclient_as(options);
     }

@@ -1,13 +1,15 @@
 //! What a session offers to its client, from the options that hold for the client's address.
 
+use chrono::{DateTime, Utc};
 use posthorn_config::{Access, Effective, Mechanism, SmtpExtension};
 use posthorn_net::Connection;
 use posthorn_smtp::{Dialect, Extension, Extensions, Limits, Options};
 
+use super::terms;
 use crate::Settings;
 
 /// The machine's options for this connection as it stands.
-pub(super) fn of(connection: &Connection, settings: &Settings, dialect: Dialect) -> Options {
+pub(super) fn of(connection: &Connection, settings: &Settings, dialect: Dialect, now: DateTime<Utc>) -> Options {
     let effective = connection.options();
     let smtp = &settings.smtp;
     let mut options = Options::new(dialect, settings.hostname.clone());
@@ -19,7 +21,8 @@ pub(super) fn of(connection: &Connection, settings: &Settings, dialect: Dialect)
         options.banner_delay = smtp.banner_delay.duration();
     }
     options.require_ehlo = smtp.require_ehlo;
-    options.extensions = extensions(effective);
+    options.extensions = extensions(effective, dialect);
+    options.hold = Some(terms::longest_hold(now));
     options.max_size = effective.max_message_size.octets();
     options.tls_available = connection.can_secure();
     if !options.tls_available {
@@ -44,7 +47,8 @@ pub(super) fn of(connection: &Connection, settings: &Settings, dialect: Dialect)
     options
 }
 
-fn extensions(effective: &Effective) -> Extensions {
+fn extensions(effective: &Effective, dialect: Dialect) -> Extensions {
+    let submits = dialect == Dialect::Submission;
     let wanted = |extension: &Extension| match extension {
         Extension::Pipelining => effective.offers(SmtpExtension::Pipelining),
         Extension::Size => effective.offers(SmtpExtension::Size),
@@ -56,6 +60,11 @@ fn extensions(effective: &Effective) -> Extensions {
         Extension::Chunking => effective.offers(SmtpExtension::Chunking),
         Extension::SmtpUtf8 => effective.offers(SmtpExtension::SmtpUtf8),
         Extension::Dsn => effective.offers(SmtpExtension::Dsn),
+        Extension::DeliverBy => effective.offers(SmtpExtension::DeliverBy),
+        Extension::FutureRelease => submits && effective.offers(SmtpExtension::FutureRelease),
+        // Strangers may not push ahead of others.
+        Extension::MtPriority => (submits || effective.relay) && effective.offers(SmtpExtension::MtPriority),
+        Extension::RequireTls => effective.offers(SmtpExtension::RequireTls),
         Extension::Limits => effective.offers(SmtpExtension::Limits),
         Extension::Xclient => effective.xclient && effective.offers(SmtpExtension::Xclient),
         Extension::Xforward => effective.xforward && effective.offers(SmtpExtension::Xforward),

@@ -1,19 +1,19 @@
 //! One message: its envelope, its body, its storing, and the one trace line that says what became of it.
 
-use posthorn_mail::accept::{Completion, Envelope, Intake, Recipient, id_text};
+use posthorn_mail::Intake;
+use posthorn_mail::accept::{Accepted, Completion, id_text};
+use posthorn_mail::envelope::{Envelope, Recipient, Source};
 use posthorn_mail::route::Route;
 use posthorn_mime::{Received, ReceivedTls};
-use posthorn_model::{EnhancedCode, Refusal};
+use posthorn_model::{Address, EnhancedCode, Refusal};
 use posthorn_smtp::{Dialect, Sender, Target};
 
-use super::Session;
+use super::{Session, terms};
 
 /// A mail transaction in progress.
 pub(super) struct Transaction {
     sender: Sender,
     envelope: Envelope,
-    /// What the client asked to be reported, kept with the envelope (RFC 3461 §4): ORCPT and NOTIFY of each recipient.
-    reports: Vec<posthorn_smtp::Recipient>,
     body: Option<Intake>,
     /// Why the body cannot be taken, found out while it came in.
     failed: Option<Refusal>,
@@ -38,8 +38,12 @@ impl Session {
                 }
             }
         }
-        let envelope = Envelope { sender: sender.path.clone(), recipients: Vec::new() };
-        let transaction = Transaction { sender, envelope, reports: Vec::new(), body: None, failed: None, alone: false };
+        let terms = match terms::of(&sender, self.mail.now()) {
+            Ok(terms) => terms,
+            Err(refusal) => return self.server.refuse(refusal),
+        };
+        let envelope = Envelope { sender: sender.path.clone(), source: self.source(), terms, ..Envelope::default() };
+        let transaction = Transaction { sender, envelope, body: None, failed: None, alone: false };
         self.transaction = Some(Box::new(transaction));
         self.server.accept();
     }
@@ -49,7 +53,6 @@ impl Session {
             Ok(Ok(accepted)) => {
                 if let Some(transaction) = &mut self.transaction {
                     transaction.envelope.recipients.push(accepted);
-                    transaction.reports.push(recipient);
                 }
                 self.server.accept();
             }
@@ -65,7 +68,16 @@ impl Session {
         }
     }
 
-    /// Whether a recipient's mail can be stored here, and there is room for it.
+    /// Whom this session's mail comes from.
+    fn source(&self) -> Source {
+        match &self.login {
+            Some(login) => Source::Account(login.account),
+            None if self.connection.options().relay => Source::Relay,
+            None => Source::Stranger,
+        }
+    }
+
+    /// Whether a recipient's mail can be stored here, and there is room for it; or may be sent to another host.
     async fn judge(
         &mut self,
         recipient: &posthorn_smtp::Recipient,
@@ -75,7 +87,7 @@ impl Session {
             Target::Postmaster => self.mail.route_postmaster().await?,
         };
         match &*route {
-            Route::Local(_) => {}
+            Route::Local { .. } => {}
             Route::Disabled => {
                 let text = format!("{} does not accept mail", recipient.target);
                 return Ok(Err(Refusal::new(551, EnhancedCode(5, 7, 1), text)));
@@ -87,11 +99,13 @@ impl Session {
                     format!("no such user: {}", recipient.target),
                 )));
             }
-            Route::Remote if self.dialect == Dialect::Submission => {
-                let text = "relaying denied: delivery to other hosts is not available on this server";
-                return Ok(Err(Refusal::new(550, EnhancedCode(5, 7, 1), text)));
+            Route::Remote => {
+                if let Target::Address(address) = &recipient.target
+                    && let Err(refusal) = self.may_relay(address).await?
+                {
+                    return Ok(Err(refusal));
+                }
             }
-            Route::Remote => return Ok(Err(Refusal::new(550, EnhancedCode(5, 7, 1), "relaying denied"))),
             Route::Undeliverable(why) => return Ok(Err(Refusal::new(550, EnhancedCode(5, 7, 1), *why))),
         }
         let Some(transaction) = &mut self.transaction else {
@@ -112,7 +126,21 @@ impl Session {
             }
             transaction.alone = tight;
         }
-        Ok(Ok(Recipient { address: recipient.target.to_string(), route }))
+        Ok(Ok(Recipient {
+            address: recipient.target.to_string(),
+            route,
+            orcpt: recipient.orcpt.as_ref().map(|original| format!("{};{}", original.kind, original.address)),
+            notify: recipient.notify.map(terms::notify),
+        }))
+    }
+
+    /// Whether this session's mail may go to an address at another host.
+    async fn may_relay(&self, recipient: &Address) -> posthorn_mail::Result<Result<(), Refusal>> {
+        if !self.source().may_relay() {
+            return Ok(Err(Refusal::new(550, EnhancedCode(5, 7, 1), "relaying denied")));
+        }
+        let sender = self.transaction.as_ref().and_then(|transaction| transaction.envelope.sender.as_ref());
+        self.mail.check_suppression(sender, recipient).await
     }
 
     pub(super) fn begin_body(&mut self) {
@@ -147,10 +175,14 @@ impl Session {
         };
         let each_alone = self.dialect == Dialect::Lmtp;
         let completion = self.completion(&transaction);
+        transaction.envelope.story = self.story(&transaction);
         match self.mail.accept(&transaction.envelope, body, completion, each_alone).await {
             Ok(Ok(accepted)) => {
                 self.trace(&transaction, &accepted);
-                let stored = format!("stored as {}", id_text(accepted.id));
+                let stored = match accepted.queued.first() {
+                    Some(queue_id) => format!("queued as {queue_id}"),
+                    None => format!("stored as {}", id_text(accepted.id)),
+                };
                 let mut outcomes = accepted.outcomes.into_iter().map(|outcome| outcome.map(|()| stored.clone()));
                 if each_alone {
                     return self.server.replies(outcomes.collect());
@@ -192,13 +224,13 @@ impl Session {
             for_: only,
             date: self.mail.now(),
         });
-        let mut top = posthorn_mime::return_path(sender.as_deref());
+        let mut local = posthorn_mime::return_path(sender.as_deref());
         if let Some(only) = only {
-            top.extend_from_slice(&posthorn_mime::delivered_to(only));
+            local.extend_from_slice(&posthorn_mime::delivered_to(only));
         }
-        top.extend_from_slice(&received);
         Completion {
-            top,
+            local,
+            top: received,
             complete_for: (self.dialect == Dialect::Submission).then(|| self.settings.hostname.clone()),
             require_headers: self.dialect == Dialect::Smtp && self.settings.smtp.require_headers,
             max_hops: self.settings.smtp.max_hops as usize,
@@ -228,18 +260,51 @@ impl Session {
         }
     }
 
+    /// How the message came, for its trace.
+    fn story(&self, transaction: &Transaction) -> serde_json::Map<String, serde_json::Value> {
+        let peer = self.connection.peer();
+        let Sender { envid, ret, .. } = &transaction.sender;
+        let login = self.login.as_ref().map(|login| login.address.to_string());
+        let tls = peer.tls.as_ref().map(|tls| format!("{} {}", tls.version, tls.cipher));
+        let checks: &[&str] = match transaction.envelope.source {
+            Source::Account(_) => &["login", "sender belongs to the login"],
+            Source::Relay => &["peer may relay"],
+            Source::Stranger => &["recipients are ours"],
+        };
+        let facts: [(&str, serde_json::Value); 14] = [
+            ("session", self.connection.id().to_string().into()),
+            ("listener", peer.listener.to_string().into()),
+            ("peer", peer.address.to_string().into()),
+            ("proxied_by", peer.proxied_by.map(|address| address.to_string()).into()),
+            ("tls", tls.into()),
+            ("helo", self.hello.as_ref().map(|(name, _)| name.as_str()).into()),
+            ("protocol", self.protocol(&transaction.sender).into()),
+            ("login", login.into()),
+            ("sender", transaction.envelope.sender.as_ref().map_or("<>".to_owned(), ToString::to_string).into()),
+            ("recipients", transaction.envelope.recipients.iter().map(|one| one.address.as_str()).collect()),
+            ("envid", envid.as_deref().into()),
+            ("ret", ret.map(|ret| terms::ret(ret).word()).into()),
+            ("forwarded", self.forwarded.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            ("checks", checks.iter().copied().collect()),
+        ];
+        let said = |value: &serde_json::Value| !value.is_null() && value.as_array().is_none_or(|all| !all.is_empty());
+        facts.into_iter().filter(|(_, value)| said(value)).map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
     /// Every decision about a message in one line, from connect to folder.
-    fn trace(&self, transaction: &Transaction, accepted: &posthorn_mail::accept::Accepted) {
+    fn trace(&self, transaction: &Transaction, accepted: &Accepted) {
         let peer = self.connection.peer();
         let recipients: Vec<&str> = transaction.envelope.recipients.iter().map(|one| one.address.as_str()).collect();
         let refused: Vec<String> =
             accepted.outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).map(ToString::to_string).collect();
         let reports: Vec<_> = transaction
-            .reports
+            .envelope
+            .recipients
             .iter()
             .filter(|one| one.notify.is_some() || one.orcpt.is_some())
             .map(|one| (&one.notify, &one.orcpt))
             .collect();
+        let queued: Vec<String> = accepted.queued.iter().map(ToString::to_string).collect();
         tracing::info!(
             target: "posthorn::trace",
             { session.id = %self.connection.id(),
@@ -262,6 +327,7 @@ impl Session {
             recipients = ?recipients,
             size = accepted.size,
             places = ?accepted.places,
+            queued = ?queued,
             refused = ?refused },
             "message taken"
         );

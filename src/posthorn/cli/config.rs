@@ -6,10 +6,11 @@ use clap::Subcommand;
 use posthorn_config::{
     ListenAddress, Loaded, Origin, Problem, Problems, check, check_without_files, example, reference, schema,
 };
+use posthorn_model::Domain;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Global, Misuse};
+use super::{Global, Misuse, parse_domain};
 use crate::output::Output;
 
 #[derive(Debug, Subcommand)]
@@ -28,18 +29,34 @@ pub(super) enum Configs {
     Schema,
     /// Print an example with every setting
     Example,
-    /// Show what holds for a client of a listener, and where each option was decided
-    Explain {
-        /// The listener's name
-        #[arg(long, value_name = "NAME")]
-        listener: String,
-        /// One of its addresses [default: the first]
-        #[arg(long, value_parser = parse_address)]
-        address: Option<ListenAddress>,
-        /// The client's address
-        #[arg(long, value_name = "IP")]
-        peer: IpAddr,
-    },
+    /// Show what holds for a client of a listener, or for mail that leaves, and where each option was decided
+    Explain(Explain),
+}
+
+/// Either a listener with a client, or `--delivery` with a domain.
+#[derive(Debug, clap::Args)]
+pub(super) struct Explain {
+    /// The listener's name
+    #[arg(long, value_name = "NAME", requires = "peer", required_unless_present = "delivery")]
+    listener: Option<String>,
+    /// One of its addresses [default: the first]
+    #[arg(long, value_parser = parse_address, requires = "listener")]
+    address: Option<ListenAddress>,
+    /// The client's address
+    #[arg(long, value_name = "IP", requires = "listener")]
+    peer: Option<IpAddr>,
+    /// Explain delivery to a domain instead
+    #[arg(long, requires = "domain", conflicts_with_all = ["listener", "address", "peer"])]
+    delivery: bool,
+    /// The binding that mail leaves through
+    #[arg(long, value_name = "NAME", requires = "delivery")]
+    binding: Option<String>,
+    /// The binding group [default: the binding's]
+    #[arg(long, value_name = "NAME", requires = "delivery")]
+    group: Option<String>,
+    /// The domain of the recipient
+    #[arg(long, value_name = "DOMAIN", value_parser = parse_domain, requires = "delivery")]
+    domain: Option<Domain>,
 }
 
 /// A problem as programs read it.
@@ -70,9 +87,7 @@ pub(super) fn run(global: &Global, command: Configs, output: &mut Output) -> any
     match command {
         Configs::Check { without_files } => judge(global, without_files, output),
         Configs::Example => output.answer(&json!({ "example": example() }), example),
-        Configs::Explain { listener, address, peer } => {
-            explain(&global.load()?, (&listener, address.as_ref()), peer, output)
-        }
+        Configs::Explain(asked) => explain(&global.load()?, &asked, output),
         Configs::Reference => output.answer(&json!({ "reference": reference() }), reference),
         Configs::Schema => {
             let schema = schema();
@@ -135,7 +150,40 @@ fn show(loaded: &Loaded, key: Option<&str>, output: &mut Output) -> anyhow::Resu
     output.answer(&shown, || format!("{key} = {value}  # {origin}"))
 }
 
-fn explain(
+fn explain(loaded: &Loaded, asked: &Explain, output: &mut Output) -> anyhow::Result<()> {
+    match (asked, &asked.listener, asked.peer, &asked.domain) {
+        (asked, _, _, Some(domain)) => explain_delivery(loaded, asked, domain, output),
+        (asked, Some(listener), Some(peer), None) => {
+            explain_client(loaded, (listener, asked.address.as_ref()), peer, output)
+        }
+        // The command line is not understood otherwise.
+        _ => Err(Misuse("name a listener and a peer, or --delivery and a domain".to_owned()).into()),
+    }
+}
+
+fn explain_delivery(loaded: &Loaded, asked: &Explain, domain: &Domain, output: &mut Output) -> anyhow::Result<()> {
+    let (group, binding) = (asked.group.as_deref(), asked.binding.as_deref());
+    let explained =
+        loaded.explain_delivery(group, binding, domain.as_str()).map_err(|error| Misuse(error.to_string()))?;
+    let options = explained.iter().map(|option| {
+        json!({
+            "option": option.option,
+            "value": plain(&option.value),
+            "origin": origin_of(&option.origin),
+            "key": option.key,
+            "bucket": option.bucket,
+        })
+    });
+    let document = json!({
+        "domain": domain,
+        "binding": binding,
+        "group": group,
+        "options": options.collect::<Vec<_>>(),
+    });
+    output.answer(&document, || explained.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+fn explain_client(
     loaded: &Loaded,
     (listener, address): (&str, Option<&ListenAddress>),
     peer: IpAddr,

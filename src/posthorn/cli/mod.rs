@@ -5,7 +5,11 @@ mod alias;
 mod apply;
 mod check;
 mod config;
+mod dkim;
 mod domain;
+mod queue;
+mod suppression;
+mod trace;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -81,6 +85,17 @@ enum Command {
     /// Administer aliases
     #[command(subcommand)]
     Alias(alias::Aliases),
+    /// See and steer the mail that leaves
+    #[command(subcommand)]
+    Queue(queue::Queues),
+    /// Tell what happened to a message
+    Trace(trace::Args),
+    /// Administer the keys that mail is signed with
+    #[command(subcommand)]
+    Dkim(dkim::Dkims),
+    /// Administer the recipients that nothing is sent to
+    #[command(subcommand)]
+    Suppression(suppression::Suppressions),
     /// Make domains, accounts and aliases equal to a file
     Apply(apply::Args),
     /// Prove that the stored mail is consistent
@@ -145,9 +160,13 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Alias(command) => alias::run(&loaded, command, &mut output).await,
             Command::Apply(args) => apply::run(&loaded, &args, &mut output).await,
             Command::Check(args) => check::run(&loaded, &args, &mut output).await,
+            Command::Dkim(command) => dkim::run(&loaded, command, &mut output).await,
             Command::Domain(command) => domain::run(&loaded, command, &mut output).await,
             Command::Demo(args) => demo::run(&args).await,
+            Command::Queue(command) => queue::run(&loaded, command, &mut output).await,
             Command::Serve => serve::serve(&loaded).await,
+            Command::Suppression(command) => suppression::run(&loaded, command, &mut output).await,
+            Command::Trace(args) => trace::run(&loaded, args, &mut output).await,
             Command::Config(_) | Command::Version => Ok(()),
         }
     });
@@ -186,6 +205,24 @@ fn refused<T>(answer: Result<T, Unfit>) -> anyhow::Result<T> {
 
 fn parse_domain(text: &str) -> Result<Domain, String> {
     Domain::parse(text).map_err(|error| error.to_string())
+}
+
+/// Text of others on one line of a terminal: nothing in it can steer the terminal, and it ends after so many
+/// characters.
+fn plain_line(text: &str, longest: usize) -> String {
+    let plain = |c: char| match c {
+        '\n' | '\t' => ' ',
+        // Marks that change the direction of writing can make a line read as another one.
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => char::REPLACEMENT_CHARACTER,
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    let mut characters = text.trim_end().chars().filter(|c| *c != '\r').map(plain);
+    let mut line: String = characters.by_ref().take(longest).collect();
+    if characters.next().is_some() {
+        line.push('…');
+    }
+    line
 }
 
 /// What was removed, for programs.
@@ -239,6 +276,32 @@ mod tests {
             "posthorn alias set i@example.org --targets a@example.org --disable",
             "posthorn alias remove i@example.org",
             "posthorn check --repair --json",
+            "posthorn queue list --domain example.com --state deferred --older-than 2h --limit 5 --after 1f --json",
+            "posthorn queue list --count",
+            "posthorn queue show 1f2e3d",
+            "posthorn queue retry --domain example.com --dry-run",
+            "posthorn queue hold --sender a@example.org --note audit",
+            "posthorn queue release --state held",
+            "posthorn queue fail --error greylist --reason enough",
+            "posthorn queue reroute --all --to smtp://relay.example:25 --through default",
+            "posthorn queue reroute --id 1f --as-configured",
+            "posthorn queue suspend --domain example.com --for 2h --note down",
+            "posthorn queue suspend --binding a",
+            "posthorn queue resume --domain example.com",
+            "posthorn queue suspensions",
+            "posthorn queue classify 550",
+            "posthorn trace 1f2e3d --json",
+            "posthorn trace --to a@example.org --limit 3",
+            "posthorn dkim create example.org",
+            "posthorn dkim create example.org --algorithm rsa --selector s1 --in 2d",
+            "posthorn dkim list --domain example.org",
+            "posthorn dkim rotate example.org --in 1h",
+            "posthorn dkim dns",
+            "posthorn dkim dns example.org",
+            "posthorn dkim remove example.org s1",
+            "posthorn suppression list --sender example.org",
+            "posthorn suppression add a@example.com --sender example.org --reason gone --for 14d",
+            "posthorn suppression remove a@example.com",
             "posthorn apply file.toml --dry-run --prune",
             "posthorn config check --without-files",
             "posthorn config show server.hostname",
@@ -246,6 +309,8 @@ mod tests {
             "posthorn config schema",
             "posthorn config example",
             "posthorn config explain --listener smtp --address *:25 --peer 10.0.0.1",
+            "posthorn config explain --delivery --domain example.com",
+            "posthorn config explain --delivery --binding a --group g --domain example.com --json",
             "posthorn version",
         ] {
             if let Err(error) = parse(line) {
@@ -271,10 +336,37 @@ mod tests {
             "posthorn alias set i@b.c",
             "posthorn config explain --listener smtp",
             "posthorn config explain --listener smtp --peer example.org",
+            "posthorn queue",
+            "posthorn queue list --count --limit 5",
+            "posthorn queue show xyz",
+            "posthorn queue reroute --all",
+            "posthorn queue reroute --all --to mx --as-configured",
+            "posthorn queue suspend",
+            "posthorn queue suspend --domain example.com --binding a",
+            "posthorn queue suspend --domain example.com --for ever",
+            "posthorn trace",
+            "posthorn trace 1f --to a@example.org",
+            "posthorn dkim create example.org --algorithm dsa",
+            "posthorn dkim remove example.org",
+            "posthorn suppression add nobody",
+            "posthorn config explain",
+            "posthorn config explain --delivery",
+            "posthorn config explain --domain example.com",
+            "posthorn config explain --delivery --domain example.com --peer 10.0.0.1",
+            "posthorn config explain --listener smtp --peer 10.0.0.1 --binding a",
+            "posthorn config explain --delivery --domain -x-",
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn words_of_others_stay_on_their_line() {
+        assert_eq!(plain_line("550 no\r\nsuch user\r\n", 100), "550 no such user");
+        assert_eq!(plain_line("\u{1b}[2Jgone\u{202e}x", 100), "\u{fffd}[2Jgone\u{fffd}x");
+        assert_eq!(plain_line("abcdef", 3), "abc…");
+        assert_eq!(plain_line("abc", 3), "abc");
     }
 
     #[test]

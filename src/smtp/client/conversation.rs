@@ -7,7 +7,7 @@ use posthorn_model::{Address, EnhancedCode, Refusal};
 use posthorn_wire::{Machine, Secured, Step};
 
 use super::{Client, ClientEvent, ClientFailure, ClientOptions, ClientTls, Envelope};
-use crate::{BodyType, Dialect, Event, Extension, Options, Recipient, Reply, Sender, Server, Target};
+use crate::{BodyType, By, Dialect, Event, Extension, Late, Options, Recipient, Reply, Sender, Server, Target};
 
 /// What came of one message.
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -170,6 +170,31 @@ fn binary_and_unicode_are_refused_where_they_cannot_go() {
     let mut one = envelope(&["b@example.org"], BodyType::SevenBit, false);
     one.sender.smtputf8 = true;
     assert_eq!(converse(client(Dialect::Smtp), server(options), &one, &[b"x"]).client_writes, 2);
+}
+
+#[test]
+fn what_was_asked_of_us_is_asked_of_the_next_server() {
+    let mut one = envelope(&["b@example.org"], BodyType::SevenBit, false);
+    one.sender.by = Some(By { seconds: 90, late: Late::Return, trace: true });
+    one.sender.priority = Some(-2);
+    one.sender.require_tls = true;
+    let mut capabilities = super::Capabilities::default();
+    assert_eq!(super::line::mail(&one.sender, &capabilities), "MAIL FROM:<a@client.example>\r\n");
+    for extension in [Extension::DeliverBy, Extension::MtPriority, Extension::RequireTls] {
+        capabilities.extensions = capabilities.extensions.with(extension);
+    }
+    let line = super::line::mail(&one.sender, &capabilities);
+    assert_eq!(line, "MAIL FROM:<a@client.example> BY=90;RT MT-PRIORITY=-2 REQUIRETLS\r\n");
+}
+
+#[test]
+fn a_message_that_needs_tls_goes_where_it_is_promised() {
+    let mut one = envelope(&["b@example.org"], BodyType::SevenBit, false);
+    one.sender.require_tls = true;
+    let open = converse(client(Dialect::Smtp), server(plain(Dialect::Smtp)), &one, &[b"x\r\n"]);
+    assert_eq!((open.done, open.client_writes), (vec![], 2), "EHLO and QUIT");
+    let options = Options { tls_available: true, ..plain(Dialect::Smtp) };
+    assert_eq!(converse(client(Dialect::Smtp), server(options), &one, &[b"x\r\n"]).done, [(0, 250)]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The lines that a client sends.
 
 use super::Capabilities;
-use crate::{BodyType, Extension, Notify, Recipient, Ret, Sender, xtext};
+use crate::{BodyType, Extension, Late, Notify, Recipient, Ret, Sender, xtext};
 
 /// `MAIL FROM:<...>` with the parameters that the server offered.
 pub(super) fn mail(sender: &Sender, server: &Capabilities) -> String {
@@ -34,6 +34,17 @@ pub(super) fn mail(sender: &Sender, server: &Capabilities) -> String {
     }
     if let Some(auth) = sender.auth.as_ref().filter(|_| offers(Extension::Auth)) {
         add(format!("AUTH={}", xtext::encode(auth)));
+    }
+    if let Some(by) = sender.by.filter(|_| offers(Extension::DeliverBy)) {
+        let late = if by.late == Late::Return { "R" } else { "N" };
+        let trace = if by.trace { "T" } else { "" };
+        add(format!("BY={};{late}{trace}", by.seconds.clamp(-999_999_999, 999_999_999)));
+    }
+    if let Some(priority) = sender.priority.filter(|_| offers(Extension::MtPriority)) {
+        add(format!("MT-PRIORITY={priority}"));
+    }
+    if sender.require_tls && offers(Extension::RequireTls) {
+        add("REQUIRETLS".to_owned());
     }
     line.push_str("\r\n");
     line

@@ -168,6 +168,7 @@ impl Server {
         let (options, secured) = (&self.options, self.session.secured);
         let usable = match extension {
             Extension::StartTls => options.tls_available && !secured,
+            Extension::RequireTls => secured,
             Extension::Auth => secured || !(options.auth_needs_tls || options.require_tls),
             _ => true,
         };
@@ -190,6 +191,12 @@ impl Server {
                 }
                 if let Some(domains) = options.limits.recipient_domains {
                     word(&format!("RCPTDOMAINMAX={domains}"));
+                }
+            }
+            Extension::FutureRelease => {
+                if let Some(longest) = options.hold {
+                    word(&longest.seconds.to_string());
+                    word(&longest.until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true));
                 }
             }
             Extension::Xclient => XCLIENT.iter().for_each(|name| word(name.keyword())),
@@ -269,7 +276,7 @@ impl Server {
         if self.options.limits.messages.is_some_and(|limit| self.session.messages >= limit) {
             return self.say(Reply::new(452, 5, 3, "Too many messages in this session"));
         }
-        match parameter::mail(arguments, &self.options) {
+        match parameter::mail(arguments, &self.options, self.session.secured) {
             Err(reply) => self.bad(reply),
             Ok(sender) => {
                 let transaction = Transaction::new(sender.smtputf8, sender.body);

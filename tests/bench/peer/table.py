@@ -1,10 +1,10 @@
-"""Prints what tests/bench/peers measured: the median of the rounds for each server, and Posthorn's advantage."""
+"""Prints what tests/bench/peers or relays measured: the median of the rounds for each server, and Posthorn's advantage."""
 
 import json
 import statistics
 import sys
 
-SERVERS = {"posthorn": "Posthorn", "mdbox": "P+D mdbox", "maildir": "P+D Maildir"}
+NAMES = {"posthorn": "Posthorn", "mdbox": "P+D mdbox", "maildir": "P+D Maildir", "postfix": "Postfix", "signing": "Postfix + opendkim"}
 
 # Of each workload: the measure, how it is called, whether more is better.
 MEASURES = {
@@ -27,6 +27,12 @@ MEASURES = {
         ("all told after 250 ms, median", "all told ms, median", False),
         ("worst", "all told ms, worst", False),
         ("server CPU ms/notice", "CPU ms/notice", False),
+    ],
+    "relay": [
+        ("acked/s", "acknowledged/s", True),
+        ("delivered/s", "delivered/s", True),
+        ("server CPU ms/msg", "CPU ms/message", False),
+        ("peak PSS MiB", "peak PSS MiB", False),
     ],
     "fill": [("messages/s", "messages/s", True), ("server CPU ms/msg", "CPU ms/message", False)],
     "memory": [("PSS MiB", "PSS MiB at rest", False)],
@@ -57,26 +63,31 @@ def ratio(ours, theirs, more_is_better):
 
 def variant(row):
     """What tells the rows of one workload apart."""
+    if row.get("octets"):
+        return f", {row['sessions']} sessions, {row['octets'] // 1024} KiB"
     if "connections" in row:
         return f", {row['connections']} connections"
     return f", {row['sessions']} sessions" if "sessions" in row else ""
 
 
 def main(path):
-    names, found = [], {}
+    names, found, servers = [], {}, ["posthorn"]
     with open(path, encoding="utf-8") as lines:
         for line in map(json.loads, lines):
             workload = line["result"]["workload"]
+            if line["server"] not in servers:
+                servers.append(line["server"])
             for row in line["result"]["rows"]:
                 name = workload + variant(row)
                 if (workload, name) not in names:
                     names.append((workload, name))
                 for key, value in row.items():
                     found.setdefault((name, key, line["server"]), []).append(value)
-    table = [["workload", "measure", *SERVERS.values(), "× mdbox", "× Maildir"]]
+    others = [NAMES[server].removeprefix("P+D ") for server in servers[1:]]
+    table = [["workload", "measure", *(NAMES[server] for server in servers), *(f"× {other}" for other in others)]]
     for workload, name in names:
         for key, label, more_is_better in MEASURES[workload]:
-            ours, *theirs = [found.get((name, key, server), []) for server in SERVERS]
+            ours, *theirs = [found.get((name, key, server), []) for server in servers]
             table.append([name, label, *map(cell, [ours, *theirs]), *(ratio(ours, each, more_is_better) for each in theirs)])
     widths = [max(map(len, column)) for column in zip(*table)]
     for number, row in enumerate(table):

@@ -117,7 +117,11 @@ fn answer(server: &mut Server, event: Event, refuse: bool, bodies: &mut Vec<u8>)
         }
         Event::AppendEnd | Event::IdleDone => server.finish(Completion::ok("Done")),
         Event::AuthenticateResponse(_) | Event::Command { .. } | Event::Idle { .. } => server.finish(no()),
-        Event::AppendBegin { .. } | Event::AppendData(_) | Event::AuthenticateCancelled | Event::ClientId(_) => {}
+        Event::AppendBegin { .. }
+        | Event::AppendData(_)
+        | Event::AuthenticateCancelled
+        | Event::ClientId(_)
+        | Event::SearchLost => {}
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod imap_server;
 pub mod listen_address;
 pub mod message;
+pub mod proxy_header;
 pub mod smtp_server;
 pub mod structure_codec;
 
@@ -17,11 +18,12 @@ pub const OPTIONS: usize = 4;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("smtp_server", smtp_server::target),
     ("imap_server", imap_server::target),
     ("listen_address", listen_address::target),
     ("message", message::target),
+    ("proxy_header", proxy_header::target),
     ("structure_codec", structure_codec::target),
 ];
 

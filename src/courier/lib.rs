@@ -1,0 +1,272 @@
+//! The courier: takes mail that leaves to where it goes.
+//!
+//! It claims deliveries (or is handed them in memory the moment they are accepted), finds the hosts of their domains,
+//! keeps connections to sites within all limits, speaks SMTP or LMTP, and writes down what became of each recipient. What
+//! this crate deliberately is not: it runs no query (the queue is a duty of `posthorn_mail`), it writes no reports, and it
+//! decides nothing about mail that comes in.
+
+mod adaptive;
+mod agenda;
+mod chance;
+mod conversation;
+mod destination;
+mod envelope;
+mod job;
+mod keep;
+mod ledger;
+mod life;
+mod limit;
+mod login;
+mod office;
+mod outcome;
+mod path;
+mod reach;
+mod record;
+mod retry;
+mod session;
+mod settle;
+mod site;
+mod trace;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use posthorn_config::{Bindings, Config, DeliveryPolicy, DeliveryRule, Queue, QueuePolicies, Routes};
+use posthorn_mail::Mail;
+use posthorn_net::dns::Dns;
+use posthorn_net::egress::TlsClient;
+use posthorn_net::sts::Sts;
+use posthorn_net::{Roots, TlsError};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use self::adaptive::Adaptive;
+pub use self::adaptive::{Change, Setting};
+use self::agenda::{Agenda, News};
+use self::chance::Chance;
+use self::job::Seats;
+use self::ledger::Ledger;
+use self::life::Life;
+use self::limit::Limits;
+use self::office::{Duties, Office};
+pub use self::site::SiteView;
+
+/// Why a courier cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The duties failed.
+    #[error(transparent)]
+    Mail(#[from] posthorn_mail::Error),
+    /// The built-in rules are not rules. A fault of ours.
+    #[error("the built-in delivery rules: {0}")]
+    Rules(String),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// What the configuration says of mail that leaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `server.hostname`: in EHLO where a binding has none, and one of our names among MX hosts.
+    pub hostname: String,
+    /// The `[queue]` section.
+    pub queue: Queue,
+    /// Options of delivery by binding, group and domain.
+    pub delivery: DeliveryPolicy,
+    /// Where mail leaves from.
+    pub bindings: Bindings,
+    /// Where mail goes.
+    pub routes: Routes,
+    /// Whether any route names accounts.
+    pub routes_by_account: bool,
+    /// The rules of the configuration; the built-in ones come behind.
+    pub rules: Vec<DeliveryRule>,
+    /// Addresses that lead back to ourselves: MX hosts that have them, and those that are no better, are passed over
+    /// (RFC 5321 §5.1).
+    pub own_addresses: Vec<IpAddr>,
+    /// The port of MX hosts: 25, unless a test says otherwise.
+    pub mx_port: u16,
+    /// Where chance begins; `None` is anywhere.
+    pub seed: Option<u64>,
+}
+
+impl Settings {
+    /// What the configuration says. The addresses of bindings are our own.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self {
+            hostname: config.server.hostname.clone(),
+            queue: config.queue.clone(),
+            delivery: DeliveryPolicy::new(config),
+            bindings: Bindings::new(&config.binding),
+            routes: Routes::new(&config.route),
+            routes_by_account: config.route.iter().any(|route| !route.accounts.is_empty()),
+            rules: config.delivery_rule.clone(),
+            own_addresses: config.binding.iter().flat_map(|binding| binding.addresses.iter().copied()).collect(),
+            mx_port: 25,
+            seed: None,
+        }
+    }
+}
+
+/// The ground that the courier stands on.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    /// Whom to ask about names.
+    pub dns: Dns,
+    /// Who vouches for other servers.
+    pub roots: Roots,
+    /// Finds MTA-STS policies; without it there are none.
+    pub sts: Option<Sts>,
+}
+
+/// A courier at work. Dropping it stops nothing: call [`Courier::stop`].
+#[derive(Debug)]
+pub struct Courier {
+    office: Arc<Office>,
+    tell: mpsc::Sender<News>,
+    agenda: JoinHandle<()>,
+    recorder: JoinHandle<()>,
+    others: Vec<JoinHandle<()>>,
+}
+
+/// How much is in hand.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Stats {
+    /// Deliveries in memory.
+    pub resident: usize,
+    /// Connections, open and on their way.
+    pub connections: usize,
+    /// Sites that are known.
+    pub sites: usize,
+}
+
+impl Courier {
+    /// Enlists as a courier and begins to deliver.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or TLS cannot be set up.
+    pub async fn start(mail: Mail, ground: Ground, settings: Settings) -> Result<Self, Error> {
+        let mut rules = settings.rules.clone();
+        rules.extend(adaptive::built_in().map_err(Error::Rules)?);
+        let tls = TlsClient::new(ground.roots.clone())?;
+        let life = Life::begin(&mail, &settings.hostname, settings.queue.lease.duration()).await?;
+        let adaptive = Adaptive::new(rules);
+        for change in mail.queue().tunings().await?.into_iter().filter_map(office::resumed) {
+            adaptive.resume(&change);
+        }
+        let (changes, changed) = mpsc::channel(1024);
+        let office = Arc::new(office(mail, (ground, tls), settings, (life, adaptive), changes));
+        let (tell, news) = mpsc::channel(1024);
+        let agenda = Agenda::new(Arc::clone(&office), office.departures(), (tell.clone(), news));
+        let others = vec![
+            tokio::spawn(agenda::listen(Arc::clone(&office), tell.clone())),
+            tokio::spawn(life::live(Arc::clone(&office), tell.clone())),
+            tokio::spawn(office::keep_changes(office.mail.clone(), changed)),
+        ];
+        let agenda = tokio::spawn(agenda.work());
+        let recorder = tokio::spawn(record::work(Arc::clone(&office)));
+        Ok(Self { office, tell, agenda, recorder, others })
+    }
+
+    /// Looks at once for what is due, and lets time pass for limits and suspensions: after the clock was stepped.
+    pub async fn wake(&self) {
+        self.office.pass(self.office.mail.now());
+        let _ends = self.tell.send(News::Due).await;
+    }
+
+    /// How much is in hand.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let sites = self.office.sites.lock().len();
+        Stats { resident: self.office.seats.used(), connections: self.office.connections.used(), sites }
+    }
+
+    /// The sites that are known, in the order of their names.
+    #[must_use]
+    pub fn sites(&self) -> Vec<SiteView> {
+        let now = self.office.mail.now();
+        let mut views: Vec<_> = self.office.all_sites().iter().map(|site| site.view(now)).collect();
+        views.sort_by(|a, b| (&a.name, &a.binding).cmp(&(&b.name, &b.binding)));
+        views
+    }
+
+    /// Stops: what is on the wire ends (for at most `grace`), what became of it is recorded, everything else is given
+    /// back for others.
+    pub async fn stop(self, grace: Duration) {
+        let Self { office, tell, agenda, recorder, others } = self;
+        drop(tell);
+        office.mail.depart_no_more();
+        let _nobody_listens = office.stop.send(true);
+        let _ended = agenda.await;
+        let end = Instant::now() + grace;
+        while office.connections.used() > 0 && Instant::now() < end {
+            sleep(Duration::from_millis(10)).await;
+        }
+        if office.connections.used() > 0 {
+            tracing::warn!(connections = office.connections.used(), "connections are cut: the grace is over");
+        }
+        // Sessions gave back what they had not sent.
+        office.all_sites().iter().for_each(|site| drop(site.drain()));
+        office.ledger.close();
+        if timeout(RECORDING, recorder).await.is_err() {
+            tracing::error!("what became of some deliveries is not recorded: they may be delivered a second time");
+        }
+        match office.mail.queue().retire(office.life.claim()).await {
+            Ok(0) => {}
+            Ok(deliveries) => tracing::info!(deliveries, "deliveries given back"),
+            Err(error) => tracing::warn!(%error, "claims are not given back: they end with the lease"),
+        }
+        others.iter().for_each(JoinHandle::abort);
+    }
+}
+
+fn office(
+    mail: Mail,
+    (ground, tls): (Ground, TlsClient),
+    settings: Settings,
+    (life, adaptive): (Life, Adaptive),
+    changes: mpsc::Sender<Change>,
+) -> Office {
+    let limits = Limits::default();
+    let names = settings.bindings.iter().filter_map(|binding| Some(binding.hostname.as_ref()?.as_str().to_owned()));
+    let own_names = names.chain([settings.hostname.to_ascii_lowercase()]).collect();
+    Office {
+        mail: Duties(mail),
+        dns: ground.dns,
+        tls,
+        roots: ground.roots,
+        sts: ground.sts,
+        policies: QueuePolicies::new(&settings.queue),
+        delivery: settings.delivery,
+        bindings: settings.bindings,
+        routes: settings.routes,
+        routes_by_account: settings.routes_by_account,
+        hostname: settings.hostname,
+        own_names,
+        own_addresses: settings.own_addresses,
+        mx_port: settings.mx_port,
+        life,
+        connections: limits.places("queue: connections", settings.queue.connections as usize),
+        limits,
+        adaptive,
+        seats: Seats::new(settings.queue.resident as usize),
+        chance: Chance::new(settings.seed),
+        suspended: Mutex::default(),
+        heard_at: AtomicI64::new(0),
+        sites: Mutex::default(),
+        hungry: Notify::new(),
+        ledger: Ledger::default(),
+        changes,
+        stop: watch::channel(false).0,
+        queue: settings.queue,
+    }
+}
+
+/// How long recording may take at the end.
+const RECORDING: Duration = Duration::from_secs(30);

@@ -1,0 +1,316 @@
+//! Opening a connection to a site: the hosts in order, their addresses, TLS as demanded, a login.
+
+use std::sync::Arc;
+
+use posthorn_config::{DeliveryPhase as Phase, TlsDemand};
+use posthorn_net::dane::is_usable;
+use posthorn_net::dns::Answer;
+use posthorn_net::egress::{self, DialOptions, Source, Target, TlsTerms};
+use posthorn_net::{Called, Caller, Parted};
+use posthorn_smtp::{Client, ClientEvent, ClientOptions, ClientTls, Reply};
+
+use crate::limit::{Place, Spur};
+use crate::path::{Hop, Hops};
+use crate::settle::SessionFacts;
+use crate::site::{Failure, Site};
+use crate::{Office, conversation, login};
+
+/// A connection that is ready for a message.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub caller: Caller<Client>,
+    /// The host's name, or its address.
+    pub host: Arc<str>,
+    pub facts: Arc<SessionFacts>,
+    /// Held for its end.
+    #[expect(dead_code, reason = "held for its end")]
+    pub place: Option<Place>,
+}
+
+/// One host to try, with all that is known of it.
+struct Candidate {
+    host: Arc<str>,
+    target: Target,
+    /// What the handshake must give, and when there is one.
+    demand: egress::TlsDemand,
+    server_name: String,
+    tls: ClientTls,
+    place: Option<Place>,
+}
+
+/// Opens a connection to the first host that takes one.
+///
+/// # Errors
+/// What the last of them said, with all of them named where there were several.
+pub(crate) async fn reach(office: &Arc<Office>, site: &Arc<Site>) -> Result<Line, Failure> {
+    let mut failures: Vec<Failure> = Vec::new();
+    match &site.path.hops {
+        Hops::Hosts(hops) => {
+            for hop in in_order(office, site, hops) {
+                match by_name(office, site, hop).await {
+                    Ok(line) => return Ok(line),
+                    Err(failure) => failures.push(failure),
+                }
+                if !failures.last().is_some_and(|failure| failure.full) {
+                    site.note_unwell(&hop.host, office.mail.now());
+                }
+            }
+        }
+        Hops::Address(address, port) => {
+            let target = Target::Tcp(vec![(*address, *port).into()]);
+            let host: Arc<str> = format!("[{address}]").into();
+            match fixed(office, site, host, target, address.to_string()).await {
+                Ok(line) => return Ok(line),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        Hops::Socket(path) => {
+            let host: Arc<str> = path.display().to_string().into();
+            match fixed(office, site, host, Target::Unix(path.clone()), "localhost".to_owned()).await {
+                Ok(line) => return Ok(line),
+                Err(failure) => failures.push(failure),
+            }
+        }
+    }
+    Err(together(failures))
+}
+
+/// Best first; equals in an order of chance (RFC 5321 §5.1); those that failed lately last.
+fn in_order<'h>(office: &Office, site: &Site, hops: &'h [Hop]) -> Vec<&'h Hop> {
+    const MOST: usize = 8;
+    let now = office.mail.now();
+    let mut keyed: Vec<_> =
+        hops.iter().map(|hop| (site.is_unwell(&hop.host, now), hop.preference, office.chance.next(), hop)).collect();
+    keyed.sort_by_key(|(unwell, preference, chance, _)| (*unwell, *preference, *chance));
+    keyed.into_iter().take(MOST).map(|(.., hop)| hop).collect()
+}
+
+/// One failure for all: the last reply, with the hosts before it in its text.
+fn together(mut failures: Vec<Failure>) -> Failure {
+    let full = failures.iter().any(|failure| failure.full);
+    let Some(mut last) = failures.pop() else {
+        return Failure { host: None, reply: Reply::new(451, 4, 4, "there is no host to try"), full };
+    };
+    if !failures.is_empty() {
+        let mut text = String::new();
+        for failure in &failures {
+            let host = failure.host.as_deref().unwrap_or_default();
+            text.push_str(&format!("{host}: {} {}; ", failure.reply.code, failure.reply.text));
+        }
+        text.push_str(&format!("{}: {}", last.host.as_deref().unwrap_or_default(), last.reply.text));
+        last.reply.text = text.into();
+    }
+    last.full = full;
+    last
+}
+
+async fn by_name(office: &Arc<Office>, site: &Arc<Site>, hop: &Hop) -> Result<Line, Failure> {
+    let host: Arc<str> = hop.host.as_str().into();
+    let failed = |reply| Failure { host: Some(Arc::clone(&host)), reply, full: false };
+    let mut addresses = match office.dns.addresses(&hop.host).await {
+        Answer::Found(addresses) => addresses,
+        Answer::None | Answer::NoSuchName => {
+            return Err(failed(Reply::new(451, 4, 4, "the host has no address")));
+        }
+        Answer::Temporary(reason) => {
+            return Err(failed(Reply::new(451, 4, 3, format!("the DNS cannot be asked for the host: {reason}"))));
+        }
+    };
+    let options = &site.options;
+    let mut demand = None;
+    if options.dane && site.path.tls != TlsDemand::Never && !site.path.implicit_tls {
+        match office.dns.dane(hop.secure, &hop.host, hop.port, &addresses).await {
+            Answer::Found(set) if is_usable(&set.records) => {
+                let names = vec![set.base.clone()];
+                demand = Some((egress::TlsDemand::Dane { tlsa: set.records, names }, set.base, ClientTls::Required));
+            }
+            // RFC 7672 §2.2: TLS all the same, though nobody can be authenticated.
+            Answer::Found(set) if site.path.sts.is_none() && site.path.tls != TlsDemand::Verified => {
+                demand = Some((egress::TlsDemand::Opportunistic, set.base, ClientTls::Required));
+            }
+            Answer::Found(_) | Answer::None | Answer::NoSuchName => {}
+            Answer::Temporary(reason) => {
+                let text = format!("the host's TLSA records cannot be had: {reason}");
+                return Err(failed(Reply::new(451, 7, 5, text)));
+            }
+        }
+    }
+    let (demand, server_name, tls) = demand.unwrap_or_else(|| usual(office, site, &hop.host));
+    // Addresses that have as many connections as they may are passed over.
+    let mut place = None;
+    if let Some(most) = options.connections_per_address.limit() {
+        let bucket = &options.connections_per_address.bucket;
+        let places = |address: String| office.limits.places(&format!("{bucket} {address}"), most as usize);
+        addresses.v4.retain(|address| places(address.to_string()).has_room());
+        addresses.v6.retain(|address| places(address.to_string()).has_room());
+        let first = addresses.in_turn(hop.port, options.prefer_ipv6).first().map(|first| first.ip());
+        let waiter = || Arc::downgrade(&(Arc::clone(site) as Arc<dyn Spur>));
+        place = first.and_then(|first| places(first.to_string()).take(waiter()));
+        if place.is_none() {
+            let reply = Reply::new(451, 4, 5, "all its addresses have as many connections as they may");
+            return Err(Failure { full: true, ..failed(reply) });
+        }
+    }
+    let target = Target::Tcp(addresses.in_turn(hop.port, options.prefer_ipv6));
+    open(office, site, Candidate { host, target, demand, server_name, tls, place }).await
+}
+
+async fn fixed(
+    office: &Arc<Office>,
+    site: &Arc<Site>,
+    host: Arc<str>,
+    target: Target,
+    name: String,
+) -> Result<Line, Failure> {
+    let (demand, server_name, tls) = usual(office, site, &name);
+    open(office, site, Candidate { host, target, demand, server_name, tls, place: None }).await
+}
+
+/// What TLS must give where DANE says nothing.
+fn usual(office: &Office, site: &Site, host: &str) -> (egress::TlsDemand, String, ClientTls) {
+    let verified = || egress::TlsDemand::Verified { roots: office.roots.clone(), names: vec![host.to_owned()] };
+    let (demand, tls) = match site.path.tls {
+        _ if site.path.sts.is_some() => (verified(), ClientTls::Required),
+        TlsDemand::Verified => (verified(), ClientTls::Required),
+        TlsDemand::Required => (egress::TlsDemand::Opportunistic, ClientTls::Required),
+        TlsDemand::Opportunistic => (egress::TlsDemand::Opportunistic, ClientTls::IfOffered),
+        TlsDemand::Never => (egress::TlsDemand::Opportunistic, ClientTls::Never),
+    };
+    (demand, host.to_owned(), tls)
+}
+
+/// Connects and speaks until the server is ready for a message. Where TLS is not demanded and its handshake fails, the
+/// connection is made once more without it (RFC 7435 §3).
+async fn open(office: &Arc<Office>, site: &Arc<Site>, mut candidate: Candidate) -> Result<Line, Failure> {
+    let (phase, reply) = match speak(office, site, &candidate, None).await {
+        Ok((caller, facts)) => return Ok(line(caller, candidate, facts)),
+        Err(Stuck { downgrade: Some(problem), .. }) if candidate.tls == ClientTls::IfOffered => {
+            candidate.tls = ClientTls::Never;
+            match speak(office, site, &candidate, Some(problem)).await {
+                Ok((caller, facts)) => return Ok(line(caller, candidate, facts)),
+                Err(stuck) => (stuck.phase, stuck.reply),
+            }
+        }
+        Err(stuck) => (stuck.phase, stuck.reply),
+    };
+    office.heard(site, phase, &reply, "");
+    Err(Failure { host: Some(candidate.host), reply, full: false })
+}
+
+fn line(caller: Caller<Client>, candidate: Candidate, facts: SessionFacts) -> Line {
+    Line { caller, host: candidate.host, facts: Arc::new(facts), place: candidate.place }
+}
+
+/// How far a connection came.
+struct Stuck {
+    phase: Phase,
+    reply: Reply,
+    /// TLS went wrong, and how.
+    downgrade: Option<String>,
+}
+
+impl Stuck {
+    fn new(phase: Phase, reply: Reply) -> Self {
+        Self { phase, reply, downgrade: None }
+    }
+}
+
+async fn speak(
+    office: &Arc<Office>,
+    site: &Arc<Site>,
+    candidate: &Candidate,
+    problem: Option<String>,
+) -> Result<(Caller<Client>, SessionFacts), Stuck> {
+    let options = &site.options;
+    let source = source(site);
+    let dial = DialOptions { source, connect_time: options.connect_time.duration(), ..DialOptions::default() };
+    let mut link = egress::dial(&candidate.target, &dial)
+        .await
+        .map_err(|failure| Stuck::new(Phase::Connect, Reply::new(451, 4, 1, failure.to_string())))?;
+    let terms = TlsTerms {
+        demand: candidate.demand.clone(),
+        server_name: candidate.server_name.clone(),
+        time: options.reply_time.duration().min(TLS_TIME),
+    };
+    if site.path.implicit_tls {
+        let secured = office.tls.secure(link, &terms).await;
+        link = secured.map_err(|failure| Stuck::new(Phase::Connect, Reply::new(451, 7, 5, failure.to_string())))?;
+    }
+    let name = site.binding.hostname.as_ref().map_or(office.hostname.as_str(), |name| name.as_str());
+    let tls = if site.path.implicit_tls { ClientTls::Never } else { candidate.tls };
+    let client = ClientOptions {
+        tls,
+        reply_wait: options.reply_time.duration(),
+        final_wait: options.final_time.duration(),
+        pipelining: options.pipelining,
+        ..ClientOptions::new(site.path.dialect, name)
+    };
+    let client = Client::new(client, std::time::Instant::now());
+    let mut caller = Caller::new(client, link, office.tls.clone(), terms);
+    greet(&mut caller).await?;
+    if let Some((user, file)) = &site.path.login {
+        login::log_in(&mut caller, user, file.as_deref()).await.map_err(|reply| Stuck::new(Phase::Auth, reply))?;
+    }
+    let facts = facts(&caller, problem);
+    Ok((caller, facts))
+}
+
+/// Greeting, EHLO, STARTTLS.
+async fn greet(caller: &mut Caller<Client>) -> Result<(), Stuck> {
+    let mut failed = None;
+    loop {
+        match caller.next().await {
+            Called::Event(ClientEvent::Ready) => return Ok(()),
+            Called::Event(ClientEvent::Failed(failure)) => failed = Some(conversation::words(&failure)),
+            Called::Event(_) => {}
+            Called::Closed(parted) => {
+                let downgrade = match &parted {
+                    Parted::Tls(failure) => Some(failure.to_string()),
+                    _ => None,
+                };
+                let phase = phase(caller, &parted, failed.as_ref());
+                let reply = failed.unwrap_or_else(|| conversation::lost(&parted));
+                return Err(Stuck { phase, reply, downgrade });
+            }
+        }
+    }
+}
+
+/// Where it was that a session did not come to anything.
+fn phase(caller: &mut Caller<Client>, parted: &Parted, said: Option<&Reply>) -> Phase {
+    let greeted = caller.machine().capabilities() != &posthorn_smtp::Capabilities::default();
+    match parted {
+        Parted::Tls(_) | Parted::Injected => Phase::Starttls,
+        _ if said.is_some_and(|reply| reply.enhanced.is_some_and(|code| (code.1, code.2) == (7, 4))) => Phase::Starttls,
+        _ if greeted => Phase::Starttls,
+        _ if caller.received() > 0 && said.is_none_or(|reply| reply.code == 502) => Phase::Ehlo,
+        _ => Phase::Greeting,
+    }
+}
+
+fn facts(caller: &Caller<Client>, problem: Option<String>) -> SessionFacts {
+    let facts = caller.facts();
+    let tls = facts.tls.as_ref();
+    SessionFacts {
+        peer: facts.peer,
+        local: facts.local,
+        tls: tls
+            .map(|tls| format!("{} {} {}", tls.version, tls.cipher, tls.authenticated.as_str()))
+            .unwrap_or_default(),
+        problem: problem.or_else(|| tls.and_then(|tls| tls.problem.clone())),
+    }
+}
+
+fn source(site: &Site) -> Source {
+    let mut source = Source::default();
+    for address in &site.binding.addresses {
+        match address {
+            std::net::IpAddr::V4(v4) => source.v4 = source.v4.or(Some(*v4)),
+            std::net::IpAddr::V6(v6) => source.v6 = source.v6.or(Some(*v6)),
+        }
+    }
+    source
+}
+
+/// A handshake takes no longer than this, however long replies may.
+const TLS_TIME: std::time::Duration = std::time::Duration::from_secs(60);

@@ -1,0 +1,173 @@
+//! Finding deliveries for lists and orders. The one place of the store where a statement is put together: each condition
+//! is a fixed text, and values only ever arrive as parameters.
+
+use chrono::{DateTime, Utc};
+use posthorn_model::{DeliveryId, DeliveryState, Lane, MessageId, QueueId};
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
+
+use crate::Result;
+
+/// Which deliveries; every condition given must hold. Text is compared without case.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Filter {
+    /// Of one envelope.
+    pub outgoing: Option<QueueId>,
+    /// The reverse path; empty is the null path, `@example.org` everybody of a domain.
+    pub sender: Option<String>,
+    /// The forward path; `@example.org` is everybody of a domain.
+    pub recipient: Option<String>,
+    /// The recipient's domain, as [`super::Delivery::domain`].
+    pub domain: Option<String>,
+    /// The binding used last or ordered.
+    pub binding: Option<String>,
+    /// Which queue it stands in.
+    pub lane: Option<Lane>,
+    /// Whether it may be tried.
+    pub state: Option<DeliveryState>,
+    /// In a courier's hand (`true`), or not.
+    pub in_hand: Option<bool>,
+    /// Tried without success (`true`), or not tried yet.
+    pub tried: Option<bool>,
+    /// Accepted before this moment.
+    pub accepted_before: Option<DateTime<Utc>>,
+    /// Accepted at or after this moment.
+    pub accepted_after: Option<DateTime<Utc>>,
+    /// Part of the last reply, or of the note.
+    pub error: Option<String>,
+    /// The whole Message-ID field, without angle brackets.
+    pub header_id: Option<String>,
+}
+
+/// One that was found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Found {
+    /// Which one; goes on as `after`.
+    pub delivery: DeliveryId,
+    /// Of which envelope.
+    pub outgoing: QueueId,
+    /// Of which message: [`crate::messages::headers`] has its fields, for conditions on them.
+    pub message: MessageId,
+}
+
+/// Up to `limit` deliveries, oldest first, behind the one named.
+///
+/// # Errors
+/// What the database said.
+pub async fn select(
+    connection: &mut PgConnection,
+    filter: &Filter,
+    after: Option<DeliveryId>,
+    limit: u32,
+) -> Result<Vec<Found>> {
+    let mut query = QueryBuilder::new(
+        "select d.id, d.outgoing_id, o.message_id from delivery d join outgoing o on o.id = d.outgoing_id where d.id > ",
+    );
+    query.push_bind(after.map_or(i64::MIN, |id| id.0));
+    conditions(&mut query, filter);
+    query.push(" order by d.id limit ").push_bind(i64::from(limit));
+    let rows = query.build().fetch_all(connection).await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Found {
+                delivery: DeliveryId(row.try_get(0)?),
+                outgoing: QueueId(row.try_get(1)?),
+                message: MessageId(row.try_get(2)?),
+            })
+        })
+        .collect()
+}
+
+/// How many deliveries there are.
+///
+/// # Errors
+/// What the database said.
+pub async fn count(connection: &mut PgConnection, filter: &Filter) -> Result<u64> {
+    let mut query = QueryBuilder::new("select count(*) from delivery d");
+    if filter.asks_envelope() {
+        query.push(" join outgoing o on o.id = d.outgoing_id");
+    }
+    query.push(" where true");
+    conditions(&mut query, filter);
+    let count: i64 = query.build_query_scalar().fetch_one(connection).await?;
+    Ok(count.cast_unsigned())
+}
+
+impl Filter {
+    fn asks_envelope(&self) -> bool {
+        self.sender.is_some()
+            || self.accepted_before.is_some()
+            || self.accepted_after.is_some()
+            || self.header_id.is_some()
+    }
+}
+
+fn conditions(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
+    if let Some(id) = filter.outgoing {
+        query.push(" and d.outgoing_id = ").push_bind(id.0);
+    }
+    match filter.sender.as_deref() {
+        None => {}
+        Some("") => {
+            query.push(" and o.sender is null");
+        }
+        Some(sender) => address(query, "o.sender", sender),
+    }
+    if let Some(recipient) = &filter.recipient {
+        address(query, "d.recipient", recipient);
+    }
+    if let Some(domain) = &filter.domain {
+        query.push(" and d.domain = ").push_bind(domain.to_ascii_lowercase());
+    }
+    if let Some(binding) = &filter.binding {
+        query.push(" and d.binding = ").push_bind(binding.clone());
+    }
+    if let Some(lane) = filter.lane {
+        query.push(" and d.lane = ").push_bind(lane.code());
+    }
+    if let Some(state) = filter.state {
+        query.push(" and d.state = ").push_bind(state.code());
+    }
+    match filter.in_hand {
+        None => {}
+        Some(true) => {
+            query.push(" and d.claim is not null");
+        }
+        Some(false) => {
+            query.push(" and d.claim is null");
+        }
+    }
+    match filter.tried {
+        None => {}
+        Some(true) => {
+            query.push(" and d.attempts > 0");
+        }
+        Some(false) => {
+            query.push(" and d.attempts = 0");
+        }
+    }
+    if let Some(moment) = filter.accepted_before {
+        query.push(" and o.accepted_at < ").push_bind(moment);
+    }
+    if let Some(moment) = filter.accepted_after {
+        query.push(" and o.accepted_at >= ").push_bind(moment);
+    }
+    if let Some(text) = &filter.error {
+        query.push(" and (strpos(lower(d.last_reply), ").push_bind(text.to_lowercase());
+        query.push(") > 0 or strpos(lower(d.note), ").push_bind(text.to_lowercase()).push(") > 0)");
+    }
+    if let Some(id) = &filter.header_id {
+        query.push(" and o.header_id = ").push_bind(id.clone());
+    }
+}
+
+/// A whole address, or everybody of `@domain`.
+fn address(query: &mut QueryBuilder<Postgres>, column: &'static str, address: &str) {
+    let folded = address.to_lowercase();
+    if folded.starts_with('@') {
+        query.push(" and right(lower(").push(column).push("), ");
+        query.push_bind(i32::try_from(folded.chars().count()).unwrap_or(i32::MAX));
+        query.push(") = ").push_bind(folded);
+    } else {
+        query.push(" and lower(").push(column).push(") = ").push_bind(folded);
+    }
+}

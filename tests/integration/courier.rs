@@ -1,0 +1,372 @@
+//! The courier over a real database, scripted receivers and a clock that tests step.
+
+mod receiver;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use harness::postgres::{TestDatabase, database};
+use parking_lot::Mutex;
+use posthorn_config::{Config, Next, NextHost, Route, Span};
+use posthorn_courier::{Courier, Ground, Settings};
+use posthorn_mail::envelope::{Envelope, Recipient, Source, Terms};
+use posthorn_mail::{Mail, accept::Completion};
+use posthorn_model::{Address, Clock, Notify};
+use posthorn_net::Roots;
+use posthorn_net::dns::{Dns, DnsOptions};
+use posthorn_store::{Options, Store};
+use tokio::time::{Instant, sleep};
+
+use self::receiver::{Message, Receiver};
+
+/// A clock that stands still until it is stepped.
+#[derive(Clone, Debug)]
+struct Stepped(Arc<Mutex<DateTime<Utc>>>);
+
+impl Clock for Stepped {
+    fn now(&self) -> DateTime<Utc> {
+        *self.0.lock()
+    }
+}
+
+struct Office {
+    mail: Mail,
+    courier: Option<Courier>,
+    clock: Stepped,
+    config: Config,
+    _database: TestDatabase,
+}
+
+impl Office {
+    /// A courier that sends everything to this port by SMTP.
+    async fn new(port: u16, alter: impl FnOnce(&mut Config)) -> Self {
+        harness::trace::begin();
+        let database = database(posthorn_store::migrate).await;
+        let options = Options { url: database.url.clone(), connections: 6, writers: 2, batch: 500 };
+        let store = Store::open(&options).await.expect("the store opens");
+        let clock = Stepped(Arc::new(Mutex::new(Utc::now())));
+        let mut config = Config::default();
+        config.server.hostname = "posthorn.example".to_owned();
+        config.dkim.sign = false;
+        let host = NextHost::Address([127, 0, 0, 1].into());
+        config.route = vec![Route::to(Next::Smtp { host, port, implicit_tls: false })];
+        config.queue.options.retry_jitter = Some(posthorn_config::Ratio::thousandths(0));
+        alter(&mut config);
+        let mut settings = posthorn_mail::Settings::of(&config);
+        settings.clock = Box::new(clock.clone());
+        let mail = Mail::new(store, settings).await.expect("the duties");
+        let mut this = Self { mail, courier: None, clock, config, _database: database };
+        this.courier = Some(this.start().await);
+        this
+    }
+
+    async fn start(&self) -> Courier {
+        let ground = Ground {
+            dns: Dns::new(&DnsOptions::default()).expect("a resolver"),
+            roots: Roots::system(None).expect("roots"),
+            sts: None,
+        };
+        Courier::start(self.mail.clone(), ground, Settings::of(&self.config)).await.expect("the courier starts")
+    }
+
+    /// Accepts a message from a peer that may relay.
+    async fn accept(&self, sender: &str, recipients: &[&str], terms: Terms) {
+        let mut all = Vec::new();
+        for recipient in recipients {
+            let address = Address::parse(recipient).expect("an address");
+            let route = self.mail.route(&address).await.expect("the store works");
+            all.push(Recipient { address: address.to_string(), route, orcpt: None, notify: None });
+        }
+        let envelope = Envelope {
+            sender: Some(Address::parse(sender).expect("an address")),
+            recipients: all,
+            source: Source::Relay,
+            terms,
+        };
+        self.take(&envelope).await;
+    }
+
+    async fn take(&self, envelope: &Envelope) {
+        let mut body = self.mail.intake();
+        body.push(b"Subject: hello\r\nMessage-ID: <one@example.net>\r\n\r\n.dotted\r\nhello\r\n").expect("room");
+        let completion = Completion { max_hops: 100, max_header: 100_000, ..Completion::default() };
+        let accepted = self.mail.accept(envelope, body, completion, false).await.expect("the store works");
+        let accepted = accepted.expect("accepted");
+        assert!(accepted.outcomes.iter().all(Result::is_ok), "{accepted:?}");
+    }
+
+    async fn send(&self, recipients: &[&str]) {
+        self.accept("sender@example.net", recipients, Terms::default()).await;
+    }
+
+    fn courier(&self) -> &Courier {
+        self.courier.as_ref().expect("it runs")
+    }
+
+    /// Lets time pass.
+    async fn step(&self, by: TimeDelta) {
+        *self.clock.0.lock() += by;
+        self.courier().wake().await;
+    }
+
+    /// Rows of deliveries: recipient, attempts, last reply, whether it is claimed, and minutes until it is due.
+    async fn rows(&self) -> Vec<(String, i32, String, bool, i64)> {
+        let mut connection = self.mail.store().acquire().await.expect("the store works");
+        let rows: Vec<(String, i32, Option<String>, Option<i64>, DateTime<Utc>)> =
+            sqlx::query_as("select recipient, attempts, last_reply, claim, due_at from delivery order by recipient")
+                .fetch_all(&mut *connection)
+                .await
+                .expect("rows");
+        let now = self.mail.now();
+        let row =
+            |(recipient, attempts, reply, claim, due): (String, i32, Option<String>, Option<i64>, DateTime<Utc>)| {
+                (recipient, attempts, reply.unwrap_or_default(), claim.is_some(), (due - now).num_minutes())
+            };
+        rows.into_iter().map(row).collect()
+    }
+
+    /// Waits until nothing is in the courier's hand.
+    async fn settled(&self) {
+        until("nothing is in hand", async || {
+            self.courier().stats().resident == 0 && self.rows().await.iter().all(|row| !row.3)
+        })
+        .await;
+    }
+
+    async fn stop(mut self) {
+        self.courier.take().expect("it runs").stop(Duration::from_secs(5)).await;
+    }
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !holds().await {
+        assert!(Instant::now() < end, "{what}: not within 20 seconds");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn said<'m>(messages: &'m [Message], recipient: &str) -> Vec<&'m Message> {
+    messages.iter().filter(|message| message.recipients.iter().any(|one| one == recipient)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn recipients_share_a_transaction_and_messages_a_connection() {
+    let receiver = Receiver::willing().await;
+    let office = Office::new(receiver.port, |config| config.delivery.options.connections = Some(1)).await;
+    for _ in 0..3 {
+        office.send(&["a@one.example", "b@one.example", "c@two.example"]).await;
+    }
+    office.settled().await;
+    let messages = receiver.messages();
+    assert_eq!(messages.len(), 3, "one transaction for all recipients: they share a site");
+    assert_eq!(receiver.connections(), 1);
+    assert_eq!(messages[0].sender, "sender@example.net");
+    assert_eq!(messages[0].recipients, ["a@one.example", "b@one.example", "c@two.example"]);
+    assert!(messages[0].octets.ends_with("\r\n\r\n..dotted\r\nhello\r\n"), "{:?}", messages[0].octets);
+    assert_eq!(office.rows().await, []);
+    office.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_recipient_hurts_nobody_else_and_its_sender_is_told() {
+    let receiver = Receiver::new("PIPELINING", |line, _| {
+        line.starts_with("RCPT TO:<nobody@").then(|| "550 5.1.1 no such user".to_owned())
+    })
+    .await;
+    let office = Office::new(receiver.port, |_| {}).await;
+    office.send(&["a@one.example", "nobody@one.example", "b@one.example"]).await;
+    until("a report", async || !said(&receiver.messages(), "sender@example.net").is_empty()).await;
+    office.settled().await;
+    let messages = receiver.messages();
+    assert_eq!(said(&messages, "a@one.example")[0].recipients, ["a@one.example", "b@one.example"]);
+    let report = said(&messages, "sender@example.net")[0];
+    assert_eq!(report.sender, "");
+    assert!(report.octets.contains("Final-Recipient: rfc822; nobody@one.example"), "{}", report.octets);
+    assert!(report.octets.contains("Status: 5.1.1"), "{}", report.octets);
+    assert_eq!(office.rows().await, []);
+    office.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_deferred_is_tried_again_as_the_schedule_says() {
+    let receiver = Receiver::new("", |line, seen| {
+        let tries = seen.commands.lock().iter().filter(|line| line.starts_with("RCPT")).count();
+        (line.starts_with("RCPT") && tries < 3).then(|| "451 4.2.0 later".to_owned())
+    })
+    .await;
+    let office = Office::new(receiver.port, |_| {}).await;
+    office.send(&["a@one.example"]).await;
+    office.settled().await;
+    assert_eq!(office.rows().await, [("a@one.example".to_owned(), 1, "451 4.2.0 later".to_owned(), false, 20)]);
+    office.step(TimeDelta::minutes(19)).await;
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(office.rows().await[0].1, 1, "not yet");
+    office.step(TimeDelta::minutes(1)).await;
+    until("a second attempt", async || office.rows().await[0].1 == 2).await;
+    assert_eq!(office.rows().await[0].4, 40);
+    office.step(TimeDelta::minutes(40)).await;
+    until("a third attempt", async || office.rows().await.is_empty()).await;
+    assert_eq!(receiver.messages().len(), 1);
+    office.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_lost_behind_the_final_dot_loses_nothing() {
+    let receiver = Receiver::new("PIPELINING", |line, seen| {
+        let first = seen.commands.lock().iter().filter(|line| line.starts_with("DATA")).count() == 1;
+        (line.starts_with(". ") && first).then(|| "close".to_owned())
+    })
+    .await;
+    let office = Office::new(receiver.port, |_| {}).await;
+    office.send(&["a@one.example"]).await;
+    office.settled().await;
+    let rows = office.rows().await;
+    assert_eq!((rows.len(), rows[0].1, rows[0].4), (1, 1, 20));
+    assert!(rows[0].2.contains("whether the message was taken is not known"), "{rows:?}");
+    office.step(TimeDelta::minutes(20)).await;
+    until("another attempt", async || office.rows().await.is_empty()).await;
+    assert_eq!(receiver.messages().len(), 1);
+    office.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_reached_expires_and_its_sender_is_told() {
+    let receiver = Receiver::willing().await;
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
+    let office = Office::new(receiver.port, |config| {
+        let host = NextHost::Address([127, 0, 0, 1].into());
+        let mut route = Route::to(Next::Smtp { host, port: dead, implicit_tls: false });
+        route.recipients = vec!["dead.example".parse().expect("a range")];
+        config.route.push(route);
+        config.queue.options.delay_notice = Some(Span::from_secs(0));
+    })
+    .await;
+    office.send(&["a@dead.example", "b@dead.example"]).await;
+    office.settled().await;
+    let rows = office.rows().await;
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|row| row.1 == 1 && row.4 == 20), "{rows:?}");
+    assert!(rows[0].2.contains("4.4.1") && rows[0].2.contains("connection refused"), "{rows:?}");
+    office.step(TimeDelta::days(6)).await;
+    until("a report", async || !said(&receiver.messages(), "sender@example.net").is_empty()).await;
+    office.settled().await;
+    let messages = receiver.messages();
+    assert_eq!(messages.len(), 1, "one report for both recipients");
+    assert!(messages[0].octets.contains("a@dead.example") && messages[0].octets.contains("b@dead.example"));
+    assert_eq!(office.rows().await, []);
+    office.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_has_enough_is_left_alone_and_then_probed() {
+    let receiver = Receiver::new("PIPELINING", |line, seen| {
+        let early = seen.messages.lock().is_empty() && seen.connections.load(std::sync::atomic::Ordering::Relaxed) == 1;
+        (line.starts_with("MAIL") && early).then(|| "421 4.7.0 stop it for now".to_owned())
+    })
+    .await;
+    let office = Office::new(receiver.port, |config| {
+        config.delivery_rule = toml::from_str::<Config>(
+            "[[delivery_rule]]\nname = 'enough'\nwhen = 'stop it'\naction = 'suspend'\nfor = '1 h'\n",
+        )
+        .expect("rules")
+        .delivery_rule;
+    })
+    .await;
+    office.send(&["a@one.example"]).await;
+    office.settled().await;
+    let view = office.courier().sites();
+    assert!(view[0].suspended_until.is_some(), "{view:?}");
+    office.send(&["b@one.example"]).await;
+    office.settled().await;
+    assert_eq!(receiver.connections(), 1, "nothing is tried while it is suspended");
+    assert_eq!(office.rows().await.iter().map(|row| (row.1, row.4)).collect::<Vec<_>>(), [(0, 60), (0, 60)]);
+    office.step(TimeDelta::minutes(61)).await;
+    until("everything is delivered", async || {
+        office.courier().wake().await;
+        office.rows().await.is_empty()
+    })
+    .await;
+    assert_eq!(receiver.messages().len(), 2);
+    assert_eq!(receiver.connections(), 2, "a probe is one connection");
+    office.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lmtp_answers_for_each_recipient() {
+    let receiver =
+        Receiver::new("PIPELINING", |line, _| line.starts_with(". full@").then(|| "452 4.2.2 mailbox full".to_owned()))
+            .await;
+    let office = Office::new(receiver.port, |config| {
+        let Next::Smtp { host, port, .. } = config.route[0].to.clone() else { panic!("SMTP") };
+        config.route[0].to = Next::Lmtp { host, port };
+    })
+    .await;
+    office.send(&["a@one.example", "full@one.example"]).await;
+    office.settled().await;
+    let rows = office.rows().await;
+    assert_eq!(rows.iter().map(|row| (row.0.as_str(), row.1)).collect::<Vec<_>>(), [("full@one.example", 1)]);
+    assert_eq!(receiver.messages().len(), 1);
+    office.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_goes_away_in_the_middle_is_asked_once_more() {
+    let receiver = Receiver::new("PIPELINING", |line, seen| {
+        let first = seen.connections.load(std::sync::atomic::Ordering::Relaxed) == 1;
+        (line.starts_with("MAIL") && first).then(|| "421 4.3.2 restarting".to_owned())
+    })
+    .await;
+    let office = Office::new(receiver.port, |_| {}).await;
+    office.send(&["a@one.example"]).await;
+    office.settled().await;
+    assert_eq!((receiver.messages().len(), receiver.connections()), (1, 2));
+    assert_eq!(office.rows().await, []);
+    office.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn success_is_reported_as_relayed_where_the_next_host_will_not_report() {
+    let receiver = Receiver::willing().await;
+    let office = Office::new(receiver.port, |_| {}).await;
+    let address = Address::parse("a@one.example").expect("an address");
+    let route = office.mail.route(&address).await.expect("the store works");
+    let notify = Some(Notify::SUCCESS);
+    let recipient = Recipient { address: address.to_string(), route, orcpt: None, notify };
+    let envelope = Envelope {
+        sender: Some(Address::parse("sender@example.net").expect("an address")),
+        recipients: vec![recipient],
+        source: Source::Relay,
+        terms: Terms::default(),
+    };
+    office.take(&envelope).await;
+    until("a report", async || !said(&receiver.messages(), "sender@example.net").is_empty()).await;
+    let messages = receiver.messages();
+    let report = said(&messages, "sender@example.net")[0];
+    assert!(report.octets.contains("Action: relayed"), "{}", report.octets);
+    office.settled().await;
+    office.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_courier_leaves_another_takes_up() {
+    let receiver =
+        Receiver::new("", |line, _| line.starts_with("greeting").then(|| "421 4.3.2 not now".to_owned())).await;
+    let mut office = Office::new(receiver.port, |_| {}).await;
+    office.send(&["a@one.example"]).await;
+    office.settled().await;
+    office.courier.take().expect("it runs").stop(Duration::from_secs(5)).await;
+    office.send(&["b@one.example"]).await;
+    let rows = office.rows().await;
+    assert!(rows.iter().all(|row| !row.3), "nobody has anything in hand: {rows:?}");
+    let willing = Receiver::willing().await;
+    let host = NextHost::Address([127, 0, 0, 1].into());
+    office.config.route = vec![Route::to(Next::Smtp { host, port: willing.port, implicit_tls: false })];
+    office.courier = Some(office.start().await);
+    until("the second one", async || !said(&willing.messages(), "b@one.example").is_empty()).await;
+    office.step(TimeDelta::minutes(30)).await;
+    until("the first one", async || office.rows().await.is_empty()).await;
+    assert_eq!(willing.messages().len(), 2);
+    office.stop().await;
+}
