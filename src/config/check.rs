@@ -253,6 +253,7 @@ impl<'l> Checker<'l> {
         self.pem("tls.certificate", tls.certificate.as_deref(), CERTIFICATE);
         self.pem("tls.key", tls.key.as_deref(), KEY);
         self.pem("tls.client_ca", tls.client_ca.as_deref(), CERTIFICATE);
+        self.pem("tls.authorities", tls.authorities.as_deref(), CERTIFICATE);
         for (at, pair) in tls.certificates.iter().enumerate() {
             self.pem(&format!("tls.certificates[{at}].certificate"), Some(&pair.certificate), CERTIFICATE);
             self.pem(&format!("tls.certificates[{at}].key"), Some(&pair.key), KEY);

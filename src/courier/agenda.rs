@@ -13,6 +13,7 @@ use tokio::time::{Instant as Moment, sleep, sleep_until};
 
 use crate::destination::{Destinations, Goal, Way};
 use crate::job::{Cargo, Job, Row};
+use crate::office::LOOK_AGAIN;
 use crate::path::{self, Found};
 use crate::settle::{Handover, Settled, Verdict};
 use crate::site::Site;
@@ -172,11 +173,12 @@ impl Agenda {
         let mut settled = Vec::new();
         for delivery in deliveries {
             let row = Row { delivery, seat: self.office.seats.take() };
-            if let Some(until) = self.office.is_suspended(None, &row.delivery.domain) {
+            let way = self.office.way(&outgoing, &row.delivery, account.as_deref());
+            if let Some(until) = self.office.is_suspended(&way.binding.name, &row.delivery.domain) {
                 settled.push(Settled::quiet(&outgoing, row, Verdict::PutOff(until)));
                 continue;
             }
-            let way = self.office.way(&outgoing, &row.delivery, account.as_deref());
+            self.look_up_declared(&row.delivery.domain, &way, now);
             match self.destinations.goal(&row.delivery.domain, &way, now) {
                 Some(Goal::Site(site)) => match jobs.iter_mut().find(|(known, _)| Arc::ptr_eq(known, site)) {
                     Some((_, rows)) => rows.push(row),
@@ -184,6 +186,10 @@ impl Agenda {
                 },
                 Some(Goal::Discard) => settled.push(discarded(&outgoing, row)),
                 Some(Goal::Reply(reply)) => settled.push(replied(&outgoing, row, reply)),
+                Some(Goal::Suspended) => {
+                    let until = self.office.mail.now() + LOOK_AGAIN;
+                    settled.push(Settled::quiet(&outgoing, row, Verdict::PutOff(until)));
+                }
                 None => {
                     let domain = row.delivery.domain.clone();
                     let (outgoing, cargo) = (Arc::clone(&outgoing), cargo.clone());
@@ -196,6 +202,24 @@ impl Agenda {
         self.office.settle(settled);
         for (site, rows) in jobs {
             site.push(Job { outgoing: Arc::clone(&outgoing), rows, cargo: cargo.clone(), turns: 0 });
+        }
+    }
+
+    /// What needs no question is known at once.
+    fn look_up_declared(&mut self, domain: &str, way: &Way, now: Instant) {
+        if self.destinations.goal(domain, way, now).is_some() {
+            return;
+        }
+        let options = self.office.options(way, domain);
+        if options.suspend {
+            // Not even the DNS is asked: what it says could bounce mail that is meant to wait.
+            self.destinations.seek(domain, way);
+            let _nobody = self.destinations.found(domain, way, Goal::Suspended, now + BELIEVED);
+            return;
+        }
+        if let Some(found) = path::declared(&self.office, domain, &way.route, &options) {
+            self.destinations.seek(domain, way);
+            self.found(domain, way, found);
         }
     }
 
@@ -234,6 +258,7 @@ impl Agenda {
                     let outgoing = job.outgoing;
                     self.office.settle(job.rows.into_iter().map(|row| replied(&outgoing, row, reply)).collect());
                 }
+                Goal::Suspended => self.office.settle(put_off(&self.office, job)),
             }
         }
     }
@@ -246,6 +271,7 @@ impl Agenda {
             self.tidied = Instant::now();
             self.destinations.tidy(self.tidied);
             self.office.tidy(now);
+            self.office.write_tally().await;
         }
         if self.office.hear_operators().await {
             self.next = Moment::now();
@@ -307,6 +333,11 @@ fn gathered(jobs: Vec<Job>) -> Vec<Job> {
         }
     }
     gathered
+}
+
+fn put_off(office: &Office, job: Job) -> Vec<Settled> {
+    let until = office.mail.now() + LOOK_AGAIN;
+    job.rows.into_iter().map(|row| Settled::quiet(&job.outgoing, row, Verdict::PutOff(until))).collect()
 }
 
 fn discarded(outgoing: &Arc<Outgoing>, row: Row) -> Settled {

@@ -26,6 +26,8 @@ pub(crate) enum Goal {
     Discard,
     /// A reply of our own instead: temporary or permanent.
     Reply(Reply),
+    /// Nowhere for now, as the configuration says.
+    Suspended,
 }
 
 /// What is known of domains.
@@ -71,21 +73,28 @@ impl Destinations {
 
     /// Lets a job wait for the answer; whether somebody must begin to look for it.
     pub(crate) fn wait(&mut self, domain: &str, way: &Way, job: Job) -> bool {
+        let began = self.seek(domain, way);
+        let known = self.known.get_mut(domain).and_then(|all| all.iter_mut().find(|known| known.way.is(way)));
+        if let Some(Known { state: State::Sought(waiting), .. }) = known {
+            waiting.push(job);
+        }
+        began
+    }
+
+    /// Notes that an answer is sought; whether it was not before.
+    pub(crate) fn seek(&mut self, domain: &str, way: &Way) -> bool {
         let all = match self.known.get_mut(domain) {
             Some(all) => all,
             None => self.known.entry(domain.to_owned()).or_default(),
         };
         match all.iter_mut().find(|known| known.way.is(way)) {
-            Some(Known { state: State::Sought(waiting), .. }) => {
-                waiting.push(job);
-                false
-            }
+            Some(Known { state: State::Sought(_), .. }) => false,
             Some(known) => {
-                known.state = State::Sought(vec![job]);
+                known.state = State::Sought(Vec::new());
                 true
             }
             None => {
-                all.push(Known { way: way.clone(), state: State::Sought(vec![job]) });
+                all.push(Known { way: way.clone(), state: State::Sought(Vec::new()) });
                 true
             }
         }
@@ -105,6 +114,7 @@ impl Destinations {
     pub(crate) fn closed(&self, is_closed: impl Fn(&str, &Site) -> bool) -> Vec<String> {
         let closed = |domain: &str, known: &Known| match &known.state {
             State::Found(Goal::Site(site), _) => is_closed(domain, site),
+            State::Found(Goal::Suspended, _) => true,
             State::Found(..) => false,
             State::Sought(waiting) => waiting.len() >= SOUGHT,
         };

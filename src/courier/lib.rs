@@ -26,6 +26,7 @@ mod retry;
 mod session;
 mod settle;
 mod site;
+mod tally;
 mod trace;
 
 use std::net::IpAddr;
@@ -39,6 +40,7 @@ use posthorn_mail::Mail;
 use posthorn_net::dns::Dns;
 use posthorn_net::egress::TlsClient;
 use posthorn_net::sts::Sts;
+use posthorn_net::tls_report::TlsTally;
 use posthorn_net::{Roots, TlsError};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -130,6 +132,12 @@ pub struct Ground {
 pub struct Courier {
     office: Arc<Office>,
     tell: mpsc::Sender<News>,
+    /// Until it is stopped.
+    tasks: Mutex<Option<Tasks>>,
+}
+
+#[derive(Debug)]
+struct Tasks {
     agenda: JoinHandle<()>,
     recorder: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
@@ -171,7 +179,7 @@ impl Courier {
         ];
         let agenda = tokio::spawn(agenda.work());
         let recorder = tokio::spawn(record::work(Arc::clone(&office)));
-        Ok(Self { office, tell, agenda, recorder, others })
+        Ok(Self { office, tell, tasks: Mutex::new(Some(Tasks { agenda, recorder, others })) })
     }
 
     /// Looks at once for what is due, and lets time pass for limits and suspensions: after the clock was stepped.
@@ -197,10 +205,10 @@ impl Courier {
     }
 
     /// Stops: what is on the wire ends (for at most `grace`), what became of it is recorded, everything else is given
-    /// back for others.
-    pub async fn stop(self, grace: Duration) {
-        let Self { office, tell, agenda, recorder, others } = self;
-        drop(tell);
+    /// back for others. A second call does nothing.
+    pub async fn stop(&self, grace: Duration) {
+        let Some(Tasks { agenda, recorder, others }) = self.tasks.lock().take() else { return };
+        let office = &self.office;
         office.mail.depart_no_more();
         let _nobody_listens = office.stop.send(true);
         let _ended = agenda.await;
@@ -217,6 +225,7 @@ impl Courier {
         if timeout(RECORDING, recorder).await.is_err() {
             tracing::error!("what became of some deliveries is not recorded: they may be delivered a second time");
         }
+        office.write_tally().await;
         match office.mail.queue().retire(office.life.claim()).await {
             Ok(0) => {}
             Ok(deliveries) => tracing::info!(deliveries, "deliveries given back"),
@@ -242,6 +251,7 @@ fn office(
         tls,
         roots: ground.roots,
         sts: ground.sts,
+        tally: TlsTally::default(),
         policies: QueuePolicies::new(&settings.queue),
         delivery: settings.delivery,
         bindings: settings.bindings,

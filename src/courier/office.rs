@@ -18,6 +18,7 @@ use posthorn_net::Roots;
 use posthorn_net::dns::Dns;
 use posthorn_net::egress::TlsClient;
 use posthorn_net::sts::{Sts, StsPolicy};
+use posthorn_net::tls_report::TlsTally;
 use posthorn_smtp::Reply;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -43,6 +44,7 @@ pub(crate) struct Office {
     pub tls: TlsClient,
     pub roots: Roots,
     pub sts: Option<Sts>,
+    pub tally: TlsTally,
     pub queue: Queue,
     pub policies: QueuePolicies,
     pub delivery: DeliveryPolicy,
@@ -186,6 +188,7 @@ impl Office {
         let answer = sts.policy(domain, self.mail.now(), &Keeper(&self.mail)).await;
         if let Some(problem) = &answer.problem {
             tracing::info!(%domain, %problem, "an MTA-STS policy cannot be had");
+            self.count_problem(domain, problem);
         }
         answer.policy
     }
@@ -241,10 +244,10 @@ impl Office {
     }
 
     /// Until when an operator suspended this, where that is so.
-    pub(crate) fn is_suspended(&self, binding: Option<&str>, domain: &str) -> Option<DateTime<Utc>> {
+    pub(crate) fn is_suspended(&self, binding: &str, domain: &str) -> Option<DateTime<Utc>> {
         let suspended = self.suspended.lock();
         let any = suspended.iter().any(|one| match one {
-            Suspended::Binding(name) => binding == Some(name),
+            Suspended::Binding(name) => name == binding,
             Suspended::Domain(name) => name == domain,
         });
         any.then(|| self.mail.now() + LOOK_AGAIN)
@@ -266,7 +269,7 @@ impl Office {
         }
         for site in self.all_sites() {
             let binding = site.binding.name.as_str();
-            let taken = site.take_out(|row| self.is_suspended(Some(binding), &row.delivery.domain).is_some());
+            let taken = site.take_out(|row| self.is_suspended(binding, &row.delivery.domain).is_some());
             let until = self.mail.now() + LOOK_AGAIN;
             let put_off =
                 taken.into_iter().map(|(outgoing, row)| Settled::quiet(&outgoing, row, Verdict::PutOff(until)));
@@ -326,8 +329,8 @@ fn scope(binding: &str, site: &str) -> String {
 
 /// The most messages that wait between acceptance and agenda.
 const WAITING: usize = 4096;
-/// When mail that an operator suspended is looked at again.
-const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(10);
+/// When mail that somebody suspended is looked at again.
+pub(crate) const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(10);
 /// Seconds between two questions for what operators suspended.
 const OPERATORS: i64 = 5;
 /// How long a value is kept beyond its time, while it grows.

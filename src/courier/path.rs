@@ -24,8 +24,8 @@ pub(crate) struct Path {
     pub implicit_tls: bool,
     /// What TLS must give, whatever policies say.
     pub tls: TlsDemand,
-    /// An MTA-STS policy in force: every host must prove its name (RFC 8461 §5).
-    pub sts: Option<Arc<StsPolicy>>,
+    /// An MTA-STS policy in force, and whose: every host must prove its name (RFC 8461 §5).
+    pub sts: Option<(String, Arc<StsPolicy>)>,
     /// The user and where the password is.
     pub login: Option<(String, Option<PathBuf>)>,
 }
@@ -65,6 +65,18 @@ pub(crate) enum Found {
 }
 
 impl Path {
+    fn new(name: &str, hops: Hops, dialect: Dialect, route: &Route, options: &EffectiveDelivery) -> Self {
+        Self {
+            name: name.into(),
+            hops,
+            dialect,
+            implicit_tls: false,
+            tls: options.tls,
+            sts: None,
+            login: route.user.clone().map(|user| (user, route.password_file.clone())),
+        }
+    }
+
     /// The names of the hosts, for rules about providers.
     pub(crate) fn host_names(&self) -> Vec<String> {
         match &self.hops {
@@ -77,36 +89,43 @@ impl Path {
     /// Everything that tells two paths apart.
     pub(crate) fn key(&self) -> String {
         let mut key = format!("{:?} {} {:?} {:?}", self.dialect, self.implicit_tls, self.tls, self.login);
-        let _never_fails = write!(key, " {:?} {:?}", self.hops, self.sts.as_ref().map(|policy| &policy.mx));
+        let _never_fails =
+            write!(key, " {:?} {:?}", self.hops, self.sts.as_ref().map(|(domain, policy)| (domain, &policy.mx)));
         key
+    }
+}
+
+/// The path that a route declares, or an address literal; `None` when the DNS must be asked.
+pub(crate) fn declared(office: &Office, domain: &str, route: &Route, options: &EffectiveDelivery) -> Option<Found> {
+    let name = route.to.to_string();
+    let lasting = |name: &str, hops, dialect| {
+        let path = Path {
+            implicit_tls: matches!(route.to, Next::Smtp { implicit_tls: true, .. }),
+            ..Path::new(name, hops, dialect, route, options)
+        };
+        Some(Found::Path(Box::new(path), Instant::now() + LASTING))
+    };
+    match &route.to {
+        Next::Discard => Some(Found::Discard),
+        Next::Reject(text) => Some(Found::Failed(Reply::new(550, 7, 1, text.clone()))),
+        Next::LmtpSocket(socket) => lasting(&name, Hops::Socket(socket.clone()), Dialect::Lmtp),
+        Next::Smtp { host, port, .. } => lasting(&name, host_hops(host, *port), Dialect::Smtp),
+        Next::Lmtp { host, port } => lasting(&name, host_hops(host, *port), Dialect::Lmtp),
+        Next::Mx => {
+            let address = literal(domain)?;
+            lasting(domain, Hops::Address(address, office.mx_port), Dialect::Smtp)
+        }
     }
 }
 
 /// Finds the path of a folded domain.
 pub(crate) async fn find(office: &Office, domain: &str, route: &Route, options: &EffectiveDelivery) -> Found {
-    let tls = route.tls.unwrap_or(options.tls);
-    let login = route.user.clone().map(|user| (user, route.password_file.clone()));
-    let path = |name: &str, hops, dialect| Path {
-        name: name.into(),
-        hops,
-        dialect,
-        implicit_tls: matches!(route.to, Next::Smtp { implicit_tls: true, .. }),
-        tls,
-        sts: None,
-        login: login.clone(),
-    };
-    let name = route.to.to_string();
-    let lasting = |path| Found::Path(Box::new(path), Instant::now() + LASTING);
-    match &route.to {
-        Next::Discard => Found::Discard,
-        Next::Reject(text) => Found::Failed(Reply::new(550, 7, 1, text.clone())),
-        Next::LmtpSocket(socket) => lasting(path(&name, Hops::Socket(socket.clone()), Dialect::Lmtp)),
-        Next::Smtp { host, port, .. } => lasting(path(&name, host_hops(host, *port), Dialect::Smtp)),
-        Next::Lmtp { host, port } => lasting(path(&name, host_hops(host, *port), Dialect::Lmtp)),
-        Next::Mx => match literal(domain) {
-            Some(address) => lasting(path(domain, Hops::Address(address, office.mx_port), Dialect::Smtp)),
-            None => exchangers(office, domain, options, path("", Hops::Hosts(Vec::new()), Dialect::Smtp)).await,
-        },
+    match declared(office, domain, route, options) {
+        Some(found) => found,
+        None => {
+            let path = Path::new("", Hops::Hosts(Vec::new()), Dialect::Smtp, route, options);
+            exchangers(office, domain, options, path).await
+        }
     }
 }
 
@@ -158,7 +177,7 @@ async fn exchangers(office: &Office, domain: &str, options: &EffectiveDelivery, 
             let text = format!("none of the {all} MX hosts of {domain} is one that its MTA-STS policy names");
             return Found::Deferred(Reply::new(450, 7, 5, text));
         }
-        sts = Some(policy);
+        sts = Some((domain.to_owned(), policy));
     }
     let names: Vec<_> = hops.iter().map(|hop| hop.host.as_str()).collect();
     let name = shortened(&names);

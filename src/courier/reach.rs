@@ -6,13 +6,15 @@ use posthorn_config::{DeliveryPhase as Phase, TlsDemand};
 use posthorn_net::dane::is_usable;
 use posthorn_net::dns::Answer;
 use posthorn_net::egress::{self, DialOptions, Source, Target, TlsTerms};
+use posthorn_net::tls_report::{TallyKey, TlsResult};
 use posthorn_net::{Called, Caller, Parted};
-use posthorn_smtp::{Client, ClientEvent, ClientOptions, ClientTls, Reply};
+use posthorn_smtp::{Client, ClientEvent, ClientFailure, ClientOptions, ClientTls, Reply};
 
 use crate::limit::{Place, Spur};
 use crate::path::{Hop, Hops};
 use crate::settle::SessionFacts;
 use crate::site::{Failure, Site};
+use crate::tally::failed;
 use crate::{Office, conversation, login};
 
 /// A connection that is ready for a message.
@@ -182,7 +184,9 @@ fn usual(office: &Office, site: &Site, host: &str) -> (egress::TlsDemand, String
 /// Connects and speaks until the server is ready for a message. Where TLS is not demanded and its handshake fails, the
 /// connection is made once more without it (RFC 7435 §3).
 async fn open(office: &Arc<Office>, site: &Arc<Site>, mut candidate: Candidate) -> Result<Line, Failure> {
-    let (phase, reply) = match speak(office, site, &candidate, None).await {
+    let spoken = speak(office, site, &candidate, None).await;
+    count(office, site, &candidate, &spoken);
+    let (phase, reply) = match spoken {
         Ok((caller, facts)) => return Ok(line(caller, candidate, facts)),
         Err(Stuck { downgrade: Some(problem), .. }) if candidate.tls == ClientTls::IfOffered => {
             candidate.tls = ClientTls::Never;
@@ -197,6 +201,19 @@ async fn open(office: &Arc<Office>, site: &Arc<Site>, mut candidate: Candidate) 
     Err(Failure { host: Some(candidate.host), reply, full: false })
 }
 
+/// Counts what TLS came to where an MTA-STS policy is in force.
+fn count(office: &Office, site: &Site, candidate: &Candidate, spoken: &Result<(Caller<Client>, SessionFacts), Stuck>) {
+    let Some((domain, policy)) = &site.path.sts else { return };
+    let key = TallyKey::of_policy(domain, policy);
+    match spoken {
+        Ok(_) => office.tally.succeeded(&key),
+        Err(Stuck { tls: Some(result), reply, .. }) => {
+            office.tally.failed(&key, failed(*result, Some(&candidate.host), &reply.text));
+        }
+        Err(_) => {}
+    }
+}
+
 fn line(caller: Caller<Client>, candidate: Candidate, facts: SessionFacts) -> Line {
     Line { caller, host: candidate.host, facts: Arc::new(facts), place: candidate.place }
 }
@@ -207,11 +224,12 @@ struct Stuck {
     reply: Reply,
     /// TLS went wrong, and how.
     downgrade: Option<String>,
+    tls: Option<TlsResult>,
 }
 
 impl Stuck {
     fn new(phase: Phase, reply: Reply) -> Self {
-        Self { phase, reply, downgrade: None }
+        Self { phase, reply, downgrade: None, tls: None }
     }
 }
 
@@ -257,20 +275,28 @@ async fn speak(
 
 /// Greeting, EHLO, STARTTLS.
 async fn greet(caller: &mut Caller<Client>) -> Result<(), Stuck> {
-    let mut failed = None;
+    let (mut failed, mut not_offered) = (None, false);
     loop {
         match caller.next().await {
             Called::Event(ClientEvent::Ready) => return Ok(()),
-            Called::Event(ClientEvent::Failed(failure)) => failed = Some(conversation::words(&failure)),
+            Called::Event(ClientEvent::Failed(failure)) => {
+                not_offered = failure == ClientFailure::TlsNotOffered;
+                failed = Some(conversation::words(&failure));
+            }
             Called::Event(_) => {}
             Called::Closed(parted) => {
                 let downgrade = match &parted {
                     Parted::Tls(failure) => Some(failure.to_string()),
                     _ => None,
                 };
+                let tls = match &parted {
+                    Parted::Tls(failure) => Some(failure.result),
+                    _ if not_offered => Some(TlsResult::StarttlsNotSupported),
+                    _ => None,
+                };
                 let phase = phase(caller, &parted, failed.as_ref());
                 let reply = failed.unwrap_or_else(|| conversation::lost(&parted));
-                return Err(Stuck { phase, reply, downgrade });
+                return Err(Stuck { phase, reply, downgrade, tls });
             }
         }
     }

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use crate::adaptive::{Configured, Tuned};
 use crate::job::{Job, Row};
 use crate::limit::{Limits, Place, Places, Rate, Spur, take_all};
+use crate::office::LOOK_AGAIN;
 use crate::path::Path;
 use crate::retry::delta;
 use crate::settle::{Settled, Verdict};
@@ -201,6 +202,9 @@ impl Site {
     /// Gives a job back that another connection will carry: it goes first.
     pub(crate) fn push_back(self: &Arc<Self>, job: Job) {
         let Some(office) = self.office.upgrade() else { return };
+        if let Some(until) = self.suspended_until(office.mail.now()) {
+            return office.settle(self.put_off(job, until));
+        }
         self.state.lock().add(job, true);
         self.expand(&office);
     }
@@ -217,6 +221,9 @@ impl Site {
             return None;
         }
         let now = office.mail.now();
+        if self.suspended_until(now).is_some() {
+            return None;
+        }
         let most = self.tuned.holding(now).connections.map_or(usize::MAX, |most| most as usize);
         let mut held = Vec::with_capacity(self.places.len());
         let mut state = self.state.lock();
@@ -518,5 +525,3 @@ fn places(limits: &Limits, limit: &Limit, site: &str) -> Option<Arc<Places>> {
 const UNWELL: TimeDelta = TimeDelta::seconds(120);
 /// How long a site that cannot be reached is left alone the first time; doubled each time, up to 16 minutes.
 const DOWN: Duration = Duration::from_secs(30);
-/// When mail for a site that the configuration suspends is looked at again.
-const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(10);

@@ -35,7 +35,7 @@ pub mod trace;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 use parking_lot::Mutex;
 use posthorn_config::{Dkim, Mail as MailSection, QueuePolicies};
 use posthorn_model::{AccountId, ClaimId, Clock, DeliveryId};
@@ -186,10 +186,10 @@ impl Mail {
         &self.shared.section
     }
 
-    /// The present moment of the clock that was given.
+    /// The present moment of the clock that was given, as precisely as the store keeps it.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
-        self.shared.clock.now()
+        self.shared.clock.now().trunc_subsecs(6)
     }
 
     /// Memory for messages beyond what a session may hold by itself; shared by all sessions.

@@ -6,6 +6,7 @@
 
 mod answer;
 mod kept;
+mod proving;
 mod question;
 mod tlsa;
 
@@ -185,6 +186,7 @@ impl Dns {
 
     /// Forgets all answers, for an operator who has just changed a zone.
     pub fn forget(&self) {
+        self.resolvers.forget();
         self.kept.forget();
     }
 

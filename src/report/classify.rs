@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use posthorn_model::EnhancedCode;
-use regex::bytes::{Regex, RegexSet, RegexSetBuilder};
+use regex::bytes::{Regex, RegexBuilder};
 
 use crate::Class;
 
@@ -28,9 +28,11 @@ pub struct Verdict {
 #[must_use]
 pub fn classify(text: &str, code: Option<u16>, enhanced: Option<EnhancedCode>) -> Verdict {
     let text = &text[..text.floor_char_boundary(TEXT)];
-    let enhanced = enhanced.or_else(|| enhanced_code(text));
+    // X.0.0 says nothing; hosts put it into reports although the reply says more.
+    let telling = enhanced.filter(|enhanced| (enhanced.1, enhanced.2) != (0, 0));
+    let enhanced = telling.or_else(|| enhanced_code(text)).or(enhanced);
     let code = code.or_else(|| reply_code(text));
-    let mut verdict = by_words(text).unwrap_or_else(|| by_codes(code, enhanced));
+    let mut verdict = by_words(&one_line(text)).unwrap_or_else(|| by_codes(code, enhanced));
     let temporary = enhanced.map_or(code.is_some_and(|code| (400..500).contains(&code)), |enhanced| enhanced.0 == 4);
     if temporary && verdict.class.is_hard() {
         verdict.class = Class::TRANSIENT;
@@ -76,10 +78,51 @@ pub(crate) fn reply_code(text: &str) -> Option<u16> {
     std::str::from_utf8(found.as_bytes()).ok()?.parse().ok()
 }
 
-/// The rules in their order, and all their patterns in one automaton.
-struct Rules {
-    rows: Vec<(Class, &'static str)>,
-    patterns: RegexSet,
+/// A reply's words on one line: without the codes that begin each line of a long reply, which would part a phrase, and
+/// with single spaces.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    let mut long = false;
+    for word in text.split_ascii_whitespace() {
+        let word = match word.split_at_checked(4) {
+            Some((code, rest)) if is_code(code, Some(b'-')) => {
+                long = true;
+                rest
+            }
+            _ => word,
+        };
+        if word.is_empty() || (long && (is_code(word, None) || is_enhanced(word))) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    line
+}
+
+/// Three digits of a reply code, and what follows them.
+fn is_code(word: &str, end: Option<u8>) -> bool {
+    let (digits, behind) = word.as_bytes().split_at(word.len().min(3));
+    matches!(digits, [b'2' | b'4' | b'5', b'0'..=b'9', b'0'..=b'9']) && behind.iter().copied().eq(end)
+}
+
+fn is_enhanced(word: &str) -> bool {
+    let mut numbers = word.split('.');
+    let short = |number: &str| matches!(number.len(), 1..=3) && number.bytes().all(|b| b.is_ascii_digit());
+    matches!(numbers.next(), Some("2" | "4" | "5"))
+        && numbers.next().is_some_and(short)
+        && numbers.next().is_some_and(short)
+        && numbers.next().is_none()
+}
+
+/// One row of the table. Each pattern has an automaton of its own: one for all of them needs a cache of tens of
+/// megabytes to be quick (measured: 750 µs for a reply not seen before, against 20 µs this way).
+struct Rule {
+    class: Class,
+    id: &'static str,
+    pattern: Regex,
 }
 
 /// The data file; its form is proved by tests, so that a row out of form can only be left out.
@@ -92,20 +135,21 @@ fn rows() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     })
 }
 
-impl Rules {
-    fn new() -> Self {
-        let sound = rows().filter_map(|(id, class, pattern)| Some((Class::of(class.parse().ok()?)?, id, pattern)));
-        let (rows, patterns): (Vec<_>, Vec<_>) = sound.map(|(class, id, pattern)| ((class, id), pattern)).unzip();
-        let patterns = RegexSetBuilder::new(patterns).case_insensitive(true).unicode(false).build();
-        Self { rows, patterns: patterns.unwrap_or_default() }
+impl Rule {
+    fn new(id: &'static str, class: &str, pattern: &str) -> Option<Self> {
+        let class = Class::of(class.parse().ok()?)?;
+        let pattern = RegexBuilder::new(pattern).case_insensitive(true).unicode(false).build().ok()?;
+        Some(Self { class, id, pattern })
     }
 }
 
+/// The rules in their order.
+static RULES: LazyLock<Vec<Rule>> =
+    LazyLock::new(|| rows().filter_map(|(id, class, pattern)| Rule::new(id, class, pattern)).collect());
+
 fn by_words(text: &str) -> Option<Verdict> {
-    static RULES: LazyLock<Rules> = LazyLock::new(Rules::new);
-    let first = RULES.patterns.matches(text.as_bytes()).iter().next()?;
-    let (class, rule) = *RULES.rows.get(first)?;
-    Some(Verdict { class, rule })
+    let first = RULES.iter().find(|rule| rule.pattern.is_match(text.as_bytes()))?;
+    Some(Verdict { class: first.class, rule: first.id })
 }
 
 /// What a code means by itself: subject and detail of an enhanced code (RFC 3463 §3, RFC 5248's registry).
@@ -200,11 +244,10 @@ mod tests {
         for (id, class, pattern) in rows() {
             assert!(ids.insert(id), "{id} is there twice");
             assert!(class.parse().is_ok_and(|class| Class::of(class).is_some()), "{id}: {class}");
-            let pattern = regex::bytes::RegexBuilder::new(pattern).unicode(false).build();
+            let pattern = RegexBuilder::new(pattern).unicode(false).build();
             assert!(pattern.is_ok_and(|pattern| !pattern.is_match(b"")), "{id}");
         }
-        let rules = Rules::new();
-        assert_eq!((rules.rows.len(), rules.patterns.len()), (ids.len(), ids.len()));
+        assert_eq!(RULES.len(), ids.len());
     }
 
     #[test]
@@ -266,6 +309,33 @@ mod tests {
         assert_eq!(classify("hm", Some(554), Some(EnhancedCode(5, 2, 2))).rule, "enhanced-2-2");
         assert_eq!(classify("250 2.0.0 hm", None, None).rule, "none");
         assert_eq!(classify("", None, None).rule, "none");
+    }
+
+    #[test]
+    fn phrases_go_on_over_lines() {
+        for (reply, line, rule) in [
+            (
+                "550-5.1.1 The email account that you tried to reach does not\n550-5.1.1 exist. Please try\r\n550 5.1.1 again x",
+                "The email account that you tried to reach does not exist. Please try again x",
+                "does-not-exist",
+            ),
+            (
+                "550-5.7.1 message is likely 550-5.7.1 unsolicited mail 550 5.7.1 bye",
+                "message is likely unsolicited mail bye",
+                "spam-content",
+            ),
+            ("552-user over\n552 quota", "user over quota", "over-quota"),
+            ("550 5.1.1 no\t such   user", "550 5.1.1 no such user", "no-such-user"),
+            ("550-", "", "code-5xx"),
+        ] {
+            assert_eq!((one_line(reply).as_str(), classify_reply(reply).rule), (line, rule));
+        }
+    }
+
+    #[test]
+    fn a_code_that_says_nothing_gives_way() {
+        assert_eq!(classify("550 5.2.2 hm", None, Some(EnhancedCode(5, 0, 0))).rule, "enhanced-2-2");
+        assert_eq!(classify("hm", None, Some(EnhancedCode(5, 0, 0))).rule, "code-5xx");
     }
 
     #[test]

@@ -15,6 +15,9 @@ const TEXT: usize = 64 << 10;
 /// Octets of one recipient's diagnostic.
 const DIAGNOSTIC: usize = 1000;
 
+/// Lines that are searched where no paragraph names a recipient.
+const SEARCHED: usize = 300;
+
 /// What the local part of a reporting program's address is.
 const DAEMONS: &[&str] =
     &["mailer-daemon", "postmaster", "mail-daemon", "mdaemon", "mailer_daemon", "microsoftexchange"];
@@ -232,7 +235,7 @@ impl Reader {
 
     /// No paragraph is about a recipient: take the address in the first line that says something known.
     fn search(&mut self, text: &str) {
-        for written in text.lines() {
+        for written in text.lines().take(SEARCHED) {
             let code = reply_code(written);
             if code.is_none_or(|code| code < 400) && classify(written, None, None).class == Class::UNDETERMINED {
                 continue;

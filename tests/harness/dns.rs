@@ -159,7 +159,7 @@ impl DnsServer {
             servers: vec![self.address],
             trust_anchor: Some(self.anchor()),
             dnssec: Dnssec::Always,
-            timeout: Duration::from_secs(2),
+            timeout: Duration::from_secs(5),
             ..DnsOptions::default()
         }
     }

@@ -33,7 +33,7 @@ impl Write for Ear {
 }
 
 /// Begins to hear all threads. Before the first server starts, or what it writes first is lost for all.
-pub(crate) fn begin() {
+pub fn begin() {
     static BEGUN: Once = Once::new();
     BEGUN.call_once(|| {
         let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Ear).finish();

@@ -268,17 +268,3 @@ async fn a_stop_does_not_wait_for_ever() {
     server.stop().await;
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
-
-#[tokio::test]
-async fn above_the_memory_mark_new_sessions_are_put_off() {
-    let server = server(|config| config.limits.memory = Some(posthorn_config::Size::bytes(4096))).await;
-    let began = Instant::now();
-    loop {
-        let reply = client_from(&server, 2, server.port(Speaks::Smtp)).await.reply().await;
-        if reply.starts_with("421 4.3.") {
-            break;
-        }
-        assert!(began.elapsed() < Duration::from_secs(10), "{reply}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}

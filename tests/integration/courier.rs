@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use harness::dns::DnsServer;
 use harness::postgres::{TestDatabase, database};
 use parking_lot::Mutex;
 use posthorn_config::{Config, Next, NextHost, Route, Span};
@@ -35,13 +36,20 @@ struct Office {
     courier: Option<Courier>,
     clock: Stepped,
     config: Config,
+    dns: DnsOptions,
+    /// The port of MX hosts.
+    port: u16,
     _database: TestDatabase,
 }
 
 impl Office {
     /// A courier that sends everything to this port by SMTP.
     async fn new(port: u16, alter: impl FnOnce(&mut Config)) -> Self {
-        harness::trace::begin();
+        Self::asking(DnsOptions::default(), port, alter).await
+    }
+
+    /// The same, asking this server for names.
+    async fn asking(dns: DnsOptions, port: u16, alter: impl FnOnce(&mut Config)) -> Self {
         let database = database(posthorn_store::migrate).await;
         let options = Options { url: database.url.clone(), connections: 6, writers: 2, batch: 500 };
         let store = Store::open(&options).await.expect("the store opens");
@@ -56,18 +64,19 @@ impl Office {
         let mut settings = posthorn_mail::Settings::of(&config);
         settings.clock = Box::new(clock.clone());
         let mail = Mail::new(store, settings).await.expect("the duties");
-        let mut this = Self { mail, courier: None, clock, config, _database: database };
+        let mut this = Self { mail, courier: None, clock, config, dns, port, _database: database };
         this.courier = Some(this.start().await);
         this
     }
 
     async fn start(&self) -> Courier {
         let ground = Ground {
-            dns: Dns::new(&DnsOptions::default()).expect("a resolver"),
+            dns: Dns::new(&self.dns).expect("a resolver"),
             roots: Roots::system(None).expect("roots"),
             sts: None,
         };
-        Courier::start(self.mail.clone(), ground, Settings::of(&self.config)).await.expect("the courier starts")
+        let settings = Settings { mx_port: self.port, ..Settings::of(&self.config) };
+        Courier::start(self.mail.clone(), ground, settings).await.expect("the courier starts")
     }
 
     /// Accepts a message from a peer that may relay.
@@ -83,6 +92,7 @@ impl Office {
             recipients: all,
             source: Source::Relay,
             terms,
+            ..Envelope::default()
         };
         self.take(&envelope).await;
     }
@@ -338,7 +348,7 @@ async fn success_is_reported_as_relayed_where_the_next_host_will_not_report() {
         sender: Some(Address::parse("sender@example.net").expect("an address")),
         recipients: vec![recipient],
         source: Source::Relay,
-        terms: Terms::default(),
+        ..Envelope::default()
     };
     office.take(&envelope).await;
     until("a report", async || !said(&receiver.messages(), "sender@example.net").is_empty()).await;
@@ -368,5 +378,98 @@ async fn what_one_courier_leaves_another_takes_up() {
     office.step(TimeDelta::minutes(30)).await;
     until("the first one", async || office.rows().await.is_empty()).await;
     assert_eq!(willing.messages().len(), 2);
+    office.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_suspended_waits_and_nobody_is_asked() {
+    let receiver = Receiver::willing().await;
+    let office = Office::new(receiver.port, |config| {
+        // Without a route the DNS would have to be asked, and this domain does not exist.
+        config.route.clear();
+        config.delivery.options.suspend = Some(true);
+    })
+    .await;
+    office.send(&["a@nowhere.invalid"]).await;
+    office.settled().await;
+    let rows = office.rows().await;
+    assert_eq!(rows.iter().map(|row| (row.1, row.4)).collect::<Vec<_>>(), [(0, 10)]);
+    office.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_suspend_and_resume() {
+    let receiver = Receiver::willing().await;
+    let office = Office::new(receiver.port, |_| {}).await;
+    let what = posthorn_mail::queue::Suspended::Domain("one.example".to_owned());
+    office.mail.queue().suspend(&what, None, "a test").await.expect("the store works");
+    office.step(TimeDelta::seconds(10)).await;
+    sleep(Duration::from_millis(1500)).await;
+    office.send(&["a@one.example", "b@two.example"]).await;
+    office.settled().await;
+    assert_eq!(
+        office.rows().await.iter().map(|row| (row.0.as_str(), row.1)).collect::<Vec<_>>(),
+        [("a@one.example", 0)]
+    );
+    assert_eq!(receiver.messages()[0].recipients, ["b@two.example"]);
+    office.mail.queue().resume(&what, "a test").await.expect("the store works");
+    office.step(TimeDelta::seconds(10)).await;
+    until("delivery", async || {
+        office.step(TimeDelta::minutes(1)).await;
+        sleep(Duration::from_millis(100)).await;
+        office.rows().await.is_empty()
+    })
+    .await;
+    assert_eq!(receiver.messages().len(), 2);
+    office.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_dns_says_where_mail_goes_and_where_not() {
+    let receiver = Receiver::willing().await;
+    let dns = DnsServer::start().await;
+    dns.zone(
+        "example",
+        "
+mx       A 127.0.0.1
+dead     A 127.0.0.2
+first    MX 10 dead
+first    MX 20 mx
+backup   MX 10 mx
+backup   MX 20 us
+loop     MX 10 us
+loop     MX 20 mx
+us       A 192.0.2.1
+null     MX 0 .
+bad      MX 10 mx
+",
+    );
+    dns.zone("example.net", "@ MX 10 mx.example.\n");
+    dns.fail("bad.example", "MX");
+    let office = Office::asking(dns.options(), receiver.port, |config| {
+        config.route.clear();
+        config.server.hostname = "us.example".to_owned();
+    })
+    .await;
+    let recipients =
+        ["a@first.example", "a@backup.example", "a@loop.example", "a@null.example", "a@bad.example", "a@none.example"];
+    for recipient in recipients {
+        office.send(&[recipient]).await;
+    }
+    until("three reports", async || said(&receiver.messages(), "sender@example.net").len() == 3).await;
+    office.settled().await;
+    let messages = receiver.messages();
+    assert_eq!(said(&messages, "a@first.example").len(), 1, "the second host takes it");
+    assert_eq!(said(&messages, "a@backup.example").len(), 1, "to the host that is better than us");
+    assert_eq!(messages.len(), 5);
+    let reports: String = said(&messages, "sender@example.net").iter().map(|report| report.octets.as_str()).collect();
+    for (recipient, status) in [("loop", "5.4.6"), ("null", "5.1.10"), ("none", "5.1.2")] {
+        assert!(reports.contains(&format!("a@{recipient}.example")), "{reports}");
+        assert!(reports.contains(&format!("Status: {status}")), "{status}: {reports}");
+    }
+    let rows = office.rows().await;
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].0.as_str(), rows[0].1, rows[0].4), ("a@bad.example", 1, 20));
+    assert!(rows[0].2.starts_with("450 4.4.3"), "{rows:?}");
     office.stop().await;
 }

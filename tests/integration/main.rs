@@ -13,6 +13,7 @@ mod passwords;
 mod peers;
 mod port25;
 mod proxy;
+mod queue_commands;
 mod queue_rows;
 mod quota;
 mod routing;

@@ -621,6 +621,16 @@ async fn a_row_that_cannot_be_read_is_set_aside_and_stops_nothing() {
     assert!(fixture.claim(me, noon(), ALL).await.is_empty());
 }
 
+/// Rows are read in two statements, and a courier may finish an envelope in between.
+#[tokio::test]
+async fn a_delivery_whose_envelope_just_went_is_left_out_of_lists() {
+    let fixture = Fixture::new().await;
+    let (first, second) = (fixture.send(&["a@example.net"]).await, fixture.send(&["b@example.net"]).await);
+    fixture.run("delete from outgoing where id = (select min(id) from outgoing)").await;
+    assert!(fixture.row(first.deliveries[0].id).await.is_none());
+    assert!(fixture.row(second.deliveries[0].id).await.is_some());
+}
+
 #[tokio::test]
 async fn damage_of_the_queue_is_found_and_repaired() {
     let damages = [

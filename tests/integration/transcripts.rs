@@ -24,7 +24,7 @@ enum Step {
 }
 
 /// What makes a transcript fit for the bare machine alone.
-const SCRIPTED: [&str; 15] = [
+const SCRIPTED: [&str; 16] = [
     "A:",
     "T:",
     "X: tls",
@@ -35,6 +35,7 @@ const SCRIPTED: [&str; 15] = [
     "O: tls_available",
     "O: require_ehlo",
     "O: refused",
+    "O: hold",
     "O: auth",
     "O: limit recipient_domains",
     "O: limit text_line",

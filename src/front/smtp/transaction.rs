@@ -302,7 +302,7 @@ impl Session {
             .recipients
             .iter()
             .filter(|one| one.notify.is_some() || one.orcpt.is_some())
-            .map(|one| (&one.notify, &one.orcpt))
+            .map(|one| (one.notify.map(|notify| notify.to_string()), one.orcpt.as_deref()))
             .collect();
         let queued: Vec<String> = accepted.queued.iter().map(ToString::to_string).collect();
         tracing::info!(

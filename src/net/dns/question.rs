@@ -8,6 +8,7 @@ use hickory_proto::dnssec::{DnssecSummary, TrustAnchors};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as Refused, NetError, NoRecords};
 use hickory_resolver::{TokioResolver, system_conf};
@@ -15,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::answer::LONGEST;
+use super::proving::Proving;
 use super::{DnsError, DnsOptions, Dnssec, Tlsa};
 
 /// What one question came to.
@@ -51,7 +53,7 @@ impl Set {
 /// The servers, asked with and without proof.
 pub(super) struct Resolvers {
     plain: TokioResolver,
-    proving: Option<TokioResolver>,
+    proving: Option<Proving>,
     dnssec: Dnssec,
     /// The servers have passed a valid proof on.
     proved: AtomicBool,
@@ -75,19 +77,18 @@ impl Resolvers {
         } else {
             options.servers.iter().map(|server| name_server(*server)).collect()
         };
-        let config = ResolverConfig::from_name_servers(servers);
-        let build = |anchors: Option<TrustAnchors>| {
-            let mut builder = TokioResolver::builder_with_config(config.clone(), TokioRuntimeProvider::default());
-            *builder.options_mut() = settings(options);
-            if let Some(anchors) = anchors {
-                builder.options_mut().validate = true;
-                builder = builder.with_trust_anchor(anchors.into());
+        let config = ResolverConfig::from_name_servers(servers.clone());
+        let mut plain = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        *plain.options_mut() = settings(options);
+        let proving = match options.dnssec {
+            Dnssec::Never => None,
+            Dnssec::Always | Dnssec::IfPossible => {
+                Some(Proving::new(servers, settings(options), anchors, options.cache).map_err(refused)?)
             }
-            builder.build().map_err(refused)
         };
         Ok(Self {
-            plain: build(None)?,
-            proving: if options.dnssec == Dnssec::Never { None } else { Some(build(Some(anchors))?) },
+            plain: plain.build().map_err(refused)?,
+            proving,
             dnssec: options.dnssec,
             proved: AtomicBool::new(false),
             doubt: tokio::sync::Mutex::new(None),
@@ -103,15 +104,23 @@ impl Resolvers {
             .unwrap_or_else(|_| temporary("no DNS server answered in time"))
     }
 
+    /// Forgets the links of chains of trust.
+    pub(super) fn forget(&self) {
+        if let Some(proving) = &self.proving {
+            proving.forget();
+        }
+    }
+
     /// Which of the two resolvers is to be asked: see [`Dnssec`].
-    async fn resolver(&self) -> &TokioResolver {
-        let Some(proving) = &self.proving else { return &self.plain };
+    async fn resolver(&self) -> Asked<'_> {
+        let Some(proving) = &self.proving else { return Asked::Plain(&self.plain) };
+        let (plain, sure) = (Asked::Plain(&self.plain), Asked::Proving(proving));
         if self.dnssec == Dnssec::Always || self.proved.load(Ordering::Relaxed) {
-            return proving;
+            return sure;
         }
         let mut doubt = self.doubt.lock().await;
         if self.proved.load(Ordering::Relaxed) {
-            return proving;
+            return sure;
         }
         let known = (*doubt).filter(|doubt| doubt.until > Instant::now());
         let unanswered = match known {
@@ -120,7 +129,7 @@ impl Resolvers {
                 Ok(Ok(lookup)) if DnssecSummary::from_records(lookup.answers().iter()) == DnssecSummary::Secure => {
                     tracing::debug!("the DNS servers pass DNSSEC on");
                     self.proved.store(true, Ordering::Relaxed);
-                    return proving;
+                    return sure;
                 }
                 Err(_) | Ok(Err(NetError::Timeout | NetError::Io(_) | NetError::NoConnections)) => true,
                 Ok(_) => false,
@@ -134,7 +143,7 @@ impl Resolvers {
             }
         }
         // Whoever is not answered asks on: the question itself will find out.
-        if unanswered { proving } else { &self.plain }
+        if unanswered { sure } else { plain }
     }
 }
 
@@ -144,8 +153,24 @@ impl std::fmt::Debug for Resolvers {
     }
 }
 
+/// One of the two resolvers.
+#[derive(Clone, Copy)]
+enum Asked<'r> {
+    Plain(&'r TokioResolver),
+    Proving(&'r Proving),
+}
+
+impl Asked<'_> {
+    async fn lookup(self, name: Name, kind: RecordType) -> Result<Lookup, NetError> {
+        match self {
+            Self::Plain(plain) => plain.lookup(name, kind).await,
+            Self::Proving(proving) => proving.lookup(name, kind).await,
+        }
+    }
+}
+
 /// One question with what follows from it.
-async fn ask(resolver: &TokioResolver, name: Name, kind: RecordType, aliases: usize) -> Set {
+async fn ask(resolver: Asked<'_>, name: Name, kind: RecordType, aliases: usize) -> Set {
     match resolver.lookup(name.clone(), kind).await {
         Ok(lookup) => positive(&name, kind, lookup.answers(), Some(lookup.valid_until())),
         Err(NetError::Dns(Refused::NoRecordsFound(none))) => negative(&name, &none),
@@ -169,7 +194,7 @@ async fn ask(resolver: &TokioResolver, name: Name, kind: RecordType, aliases: us
 }
 
 /// What is at the end of the alias `name`, asked for by itself; none if it is no alias.
-async fn past_alias(resolver: &TokioResolver, name: &Name, kind: RecordType, aliases: usize) -> Option<Set> {
+async fn past_alias(resolver: Asked<'_>, name: &Name, kind: RecordType, aliases: usize) -> Option<Set> {
     let lookup = resolver.lookup(name.clone(), RecordType::CNAME).await.ok()?;
     let alias = positive(name, RecordType::CNAME, lookup.answers(), Some(lookup.valid_until()));
     let target = alias.canonical?;

@@ -68,6 +68,8 @@ create index delivery_claim on delivery (claim) where claim is not null;
 create index delivery_outgoing on delivery (outgoing_id);
 -- Lists of one domain, oldest first.
 create index delivery_domain on delivery (domain, id);
+-- Lists of what an operator must look at.
+create index delivery_kept on delivery (state, id) where state <> 1;
 
 -- What happened to each message, in partitions by message_id: ids are time-ordered, so a day is a range, and to forget
 -- a day is to drop its partition.

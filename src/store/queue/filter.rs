@@ -125,7 +125,12 @@ fn conditions(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
         query.push(" and d.lane = ").push_bind(lane.code());
     }
     if let Some(state) = filter.state {
-        query.push(" and d.state = ").push_bind(state.code());
+        // Written out: only so is it seen that the index of what is not due serves.
+        query.push(match state {
+            DeliveryState::Due => " and d.state = 1",
+            DeliveryState::Held => " and d.state = 2",
+            DeliveryState::SetAside => " and d.state = 3",
+        });
     }
     match filter.in_hand {
         None => {}

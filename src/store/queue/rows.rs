@@ -143,13 +143,15 @@ pub async fn deliveries(connection: &mut PgConnection, ids: &[DeliveryId]) -> Re
         let outgoing = Outgoing::try_from(row)?;
         known.insert(outgoing.id, outgoing);
     }
-    rows.into_iter()
-        .map(|row| {
-            let delivery = Delivery::try_from(row)?;
-            let outgoing = known.get(&delivery.outgoing).ok_or(Error::Damaged("delivery without an outgoing"))?;
-            Ok((outgoing.clone(), delivery))
-        })
-        .collect()
+    let mut found = Vec::with_capacity(rows.len());
+    for row in rows {
+        let delivery = Delivery::try_from(row)?;
+        // Finished between the two statements, the envelope is gone with its last delivery.
+        if let Some(outgoing) = known.get(&delivery.outgoing) {
+            found.push((outgoing.clone(), delivery));
+        }
+    }
+    Ok(found)
 }
 
 /// What [`gather`] makes of rows.

@@ -84,7 +84,7 @@ async fn serve(stream: TcpStream, offers: &str, seen: Arc<Seen>, script: Arc<Scr
                 offers.split(' ').fold("250-receiver.example\r\n".to_owned(), |all, one| all + "250-" + one + "\r\n")
                     + "250 HELP"
             }
-            "DATA" => "354 go on".to_owned(),
+            "DATA" if message.recipients.is_empty() => "554 5.5.1 for whom?".to_owned(),
             "QUIT" => "221 bye".to_owned(),
             _ => "250 2.0.0 fine".to_owned(),
         });
@@ -95,7 +95,7 @@ async fn serve(stream: TcpStream, offers: &str, seen: Arc<Seen>, script: Arc<Scr
         match verb.as_str() {
             "MAIL" => message = Message { sender: path(&line), ..Message::default() },
             "RCPT" if yes => message.recipients.push(path(&line)),
-            "DATA" if yes => {
+            "DATA" if yes && !message.recipients.is_empty() => {
                 if output.write_all(b"354 go on\r\n").await.is_err() {
                     return;
                 }
