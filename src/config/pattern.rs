@@ -1,17 +1,25 @@
-//! Regular expressions, compiled where they are read.
+//! Regular expressions, checked where they are read and compiled where they are first used.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 
-use regex::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A regular expression (the syntax of the `regex` crate: no look-around, time linear in the text). Case does not
-/// matter, and it matches anywhere unless it says `^` or `$`. Compiled once; a clone shares the machine.
+/// matter, classes such as `\w` mean ASCII, and it matches anywhere unless it says `^` or `$`. Compiled at its first use,
+/// as most rules about replies never meet theirs; a clone shares the machine.
 #[derive(Clone, Debug)]
-pub struct Pattern(Regex);
+pub struct Pattern(Arc<Expression>);
+
+#[derive(Debug)]
+struct Expression {
+    text: String,
+    machine: OnceLock<Option<Regex>>,
+}
 
 /// Why a text is not a regular expression.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -21,18 +29,26 @@ pub struct PatternError(String, String);
 /// The most octets of one compiled expression.
 const LARGEST: usize = 1 << 20;
 
+/// An expression of so few octets without a counted repetition is known to stay far below [`LARGEST`].
+const SHORT: usize = 400;
+
 impl Pattern {
     /// Whether it matches anywhere in the text.
     #[must_use]
     pub fn is_match(&self, text: &str) -> bool {
-        self.0.is_match(text)
+        let machine = self.0.machine.get_or_init(|| compile(&self.0.text).ok());
+        machine.as_ref().is_some_and(|machine| machine.is_match(text.as_bytes()))
     }
 
     /// The expression as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        &self.0.text
     }
+}
+
+fn compile(text: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(text).case_insensitive(true).unicode(false).size_limit(LARGEST).build()
 }
 
 impl FromStr for Pattern {
@@ -48,8 +64,13 @@ impl FromStr for Pattern {
         if text.is_empty() {
             return Err(refuse(&"it is empty and would match everything"));
         }
-        let built = RegexBuilder::new(text).case_insensitive(true).size_limit(LARGEST).build();
-        built.map(Self).map_err(|error| refuse(&error))
+        let mut parser = regex_syntax::ParserBuilder::new().case_insensitive(true).unicode(false).utf8(false).build();
+        parser.parse(text).map_err(|error| refuse(&error))?;
+        let machine = OnceLock::new();
+        if text.len() > SHORT || text.contains('{') {
+            let _first = machine.set(Some(compile(text).map_err(|error| refuse(&error))?));
+        }
+        Ok(Self(Arc::new(Expression { text: text.to_owned(), machine })))
     }
 }
 

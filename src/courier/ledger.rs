@@ -1,8 +1,11 @@
 //! What became of deliveries, on its way to be written down. Its bound is that of the deliveries in memory: each keeps its
 //! seat until it is written.
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use crate::settle::Settled;
 
@@ -35,8 +38,10 @@ impl Ledger {
         }
     }
 
-    /// Takes the first of what waits, at most `most`; `None` when nothing waits and nothing more comes.
-    pub(crate) async fn take(&self, most: usize) -> Option<Vec<Settled>> {
+    /// Takes the first of what waits, at most `most`, after it has waited `linger` for company; `None` when nothing waits
+    /// and nothing more comes.
+    pub(crate) async fn take(&self, most: usize, linger: Duration) -> Option<Vec<Settled>> {
+        let mut lingered = false;
         loop {
             {
                 let mut state = self.state.lock();
@@ -44,14 +49,20 @@ impl Ledger {
                     let left = state.waiting.split_off(most);
                     return Some(std::mem::replace(&mut state.waiting, left));
                 }
-                if !state.waiting.is_empty() {
+                let waiting = !state.waiting.is_empty();
+                if waiting && (lingered || state.closed) {
                     return Some(std::mem::take(&mut state.waiting));
                 }
                 if state.closed {
                     return None;
                 }
+                lingered = waiting;
             }
-            self.filled.notified().await;
+            if lingered {
+                sleep(linger).await;
+            } else {
+                self.filled.notified().await;
+            }
         }
     }
 
@@ -81,7 +92,7 @@ mod tests {
         }
         ledger.close();
         let mut seen = Vec::new();
-        while let Some(some) = ledger.take(2).await {
+        while let Some(some) = ledger.take(2, Duration::ZERO).await {
             assert!(some.len() <= 2);
             seen.extend(some.into_iter().map(|settled| settled.row.delivery.recipient));
         }

@@ -46,7 +46,7 @@ pub(crate) struct News {
 
 /// Writes down whatever comes, until nobody can send any more.
 pub(crate) async fn work(office: Arc<Office>) {
-    while let Some(batch) = office.ledger.take(BATCH).await {
+    while let Some(batch) = office.ledger.take(BATCH, LINGER).await {
         let now = office.mail.now();
         let rulings: Vec<Ruling> = batch.iter().map(|settled| rule(&office, settled, now)).collect();
         let mut pause = FIRST_PAUSE;
@@ -214,6 +214,9 @@ fn status(reply: Option<&Reply>, class: u8) -> EnhancedCode {
 
 /// Deliveries that are written down together.
 const BATCH: usize = 1000;
+/// How long the first of them waits for others: nobody waits for this commit, and what it costs is shared. What a server
+/// that is killed delivered within this time and did not write down is delivered twice.
+const LINGER: Duration = Duration::from_millis(25);
 /// Attempts for which a receiver's wish to wait comes before the schedule.
 const ASKED: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

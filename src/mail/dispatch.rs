@@ -28,13 +28,10 @@ impl Mail {
         let ids: Vec<QueueId> = parcel.outgoing.iter().map(|new| new.outgoing.id).collect();
         let waiting = self.board(&mut parcel.outgoing, octets);
         let handed_over = waiting.len();
-        let receipt = match self.store.deliver(parcel).await {
-            Ok(receipt) => receipt,
-            Err(error) => {
-                self.doubt(&waiting);
-                return Err(error.into());
-            }
-        };
+        let claims = waiting.iter().flat_map(|one| one.rows.iter().map(|row| (row.id, one.place.claim()))).collect();
+        let doubt = Doubt::new(self, claims);
+        let receipt = self.store.deliver(parcel).await?;
+        doubt.is_over();
         let is_queued = |at: usize| receipt.queued.get(at).copied().unwrap_or(false);
         for Waiting { at, place, outgoing, rows, octets } in waiting {
             if is_queued(at) {
@@ -65,14 +62,7 @@ impl Mail {
         waiting
     }
 
-    /// The outcome of a commit is unknown: what was to be handed over may lie in the queue as claimed by a courier that
-    /// does not know of it.
-    fn doubt(&self, waiting: &[Waiting]) {
-        let claimed = |one: &Waiting| one.rows.iter().map(|row| (row.id, one.place.claim())).collect::<Vec<_>>();
-        self.shared.doubtful.lock().extend(waiting.iter().flat_map(claimed));
-    }
-
-    /// Gives back what [`Self::doubt`] noted, as far as it is there.
+    /// Gives back what is in [`Doubt`], as far as it is there.
     pub(crate) async fn give_back(&self) -> Result<()> {
         let doubtful: Vec<(DeliveryId, ClaimId)> = std::mem::take(&mut *self.shared.doubtful.lock());
         if doubtful.is_empty() {
@@ -100,6 +90,33 @@ impl Mail {
                 self.shared.doubtful.lock().extend(doubtful);
                 Err(error.into())
             }
+        }
+    }
+}
+
+/// Claims of which it is not known whether they are committed: deliveries may lie in the queue in the hand of a courier
+/// that does not know of them. When this is dropped before the doubt is over (the commit failed, its answer was lost,
+/// nobody waited for it any more) they are given back later.
+pub(crate) struct Doubt<'m> {
+    mail: &'m Mail,
+    claims: Vec<(DeliveryId, ClaimId)>,
+}
+
+impl<'m> Doubt<'m> {
+    pub(crate) fn new(mail: &'m Mail, claims: Vec<(DeliveryId, ClaimId)>) -> Self {
+        Self { mail, claims }
+    }
+
+    /// The outcome is known.
+    pub(crate) fn is_over(mut self) {
+        self.claims.clear();
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if !self.claims.is_empty() {
+            self.mail.shared.doubtful.lock().append(&mut self.claims);
         }
     }
 }

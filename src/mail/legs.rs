@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use posthorn_model::{Address, Lane, MessageId, Notify, QueueId, QueueOrigin};
+use posthorn_model::{Address, BodyType, Lane, MessageId, Notify, QueueId, QueueOrigin};
 use posthorn_store::queue::{NewDelivery, NewOutgoing, Outgoing};
 use posthorn_store::writer::NewMessage;
 
@@ -185,7 +185,7 @@ impl Mail {
             top: leg.top.clone(),
             account: envelope.source.account(),
             origin: leg.origin,
-            body_type: terms.body_type,
+            body_type: body_type(terms.body_type, message),
             smtputf8: terms.smtputf8,
             require_tls: terms.require_tls,
             envid: terms.envid.clone(),
@@ -204,6 +204,14 @@ impl Mail {
 /// Whether the message has passed this name before: it has left here and come back.
 fn was_here(header: &[u8], address: &str) -> bool {
     posthorn_mime::header_text(header, "Delivered-To").any(|text| text.trim().eq_ignore_ascii_case(address))
+}
+
+/// What a message's octets are: programs often forget to say that they send more than ASCII.
+fn body_type(said: BodyType, message: &NewMessage) -> BodyType {
+    match said {
+        BodyType::SevenBit if !(message.header.is_ascii() && message.text.is_ascii()) => BodyType::EightBit,
+        said => said,
+    }
 }
 
 /// When a message may leave.

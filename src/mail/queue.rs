@@ -12,6 +12,7 @@ use posthorn_model::{ClaimId, DeliveryId, MessageId};
 use posthorn_store::queue;
 use posthorn_store::writer::Parcel;
 
+use crate::dispatch::Doubt;
 use crate::report::Report;
 use crate::{Mail, Result};
 
@@ -83,10 +84,17 @@ impl Queue<'_> {
     /// Claims what is due.
     ///
     /// # Errors
-    /// When the store cannot be written.
+    /// When the store cannot be written. Nothing is claimed then; where the outcome of the commit is unknown, it is given
+    /// back as soon as the store can be written again.
     pub async fn claim(&self, me: ClaimId, wanted: &Wanted<'_>) -> Result<Claimed> {
-        let mut connection = self.mail.store.acquire().await?;
-        Ok(queue::claim(&mut connection, me, self.mail.now(), wanted).await?)
+        // One transaction: what is claimed and then cannot be read would be in nobody's hand.
+        let mut transaction = self.mail.store.begin().await?;
+        let claimed = queue::claim(&mut transaction, me, self.mail.now(), wanted).await?;
+        let ids = claimed.work.iter().flat_map(|(_, deliveries)| deliveries.iter().map(|delivery| (delivery.id, me)));
+        let doubt = Doubt::new(self.mail, ids.collect());
+        transaction.commit().await?;
+        doubt.is_over();
+        Ok(claimed)
     }
 
     /// Which deliveries in this courier's hand an operator changed.

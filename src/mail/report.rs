@@ -322,7 +322,7 @@ impl Mail {
         let mut suppressed = Vec::new();
         let mut told = Vec::new();
         let mut owners = Vec::new();
-        for (report, bond) in reports.into_iter().zip(1_u16..) {
+        for (report, bond) in reports.into_iter().zip((1..=u16::MAX).cycle()) {
             suppressed.extend(report.suppressions);
             told.extend(report.told);
             let Some(letter) = report.letter else { continue };
@@ -368,6 +368,7 @@ impl Mail {
             for entry in entries {
                 suppressions::put(&mut connection, entry).await?;
             }
+            self.shared.unsuppressed.invalidate_all();
             Ok::<(), Error>(())
         };
         if let Err(error) = outcome.await {

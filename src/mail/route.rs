@@ -72,15 +72,24 @@ impl Route {
 }
 
 /// Routes found lately. Emptied when the directory changes.
-pub(crate) struct Cache(moka::sync::Cache<Address, Arc<Route>>);
+pub(crate) struct Cache {
+    known: moka::sync::Cache<Address, Arc<Route>>,
+    /// Domains that are not ours.
+    foreign: moka::sync::Cache<Domain, ()>,
+}
 
 impl Cache {
     pub(crate) fn new() -> Self {
-        Self(moka::sync::Cache::builder().max_capacity(50_000).time_to_live(Duration::from_secs(60)).build())
+        let lasting = Duration::from_secs(60);
+        Self {
+            known: moka::sync::Cache::builder().max_capacity(50_000).time_to_live(lasting).build(),
+            foreign: moka::sync::Cache::builder().max_capacity(50_000).time_to_live(lasting).build(),
+        }
     }
 
     pub(crate) fn clear(&self) {
-        self.0.invalidate_all();
+        self.known.invalidate_all();
+        self.foreign.invalidate_all();
     }
 }
 
@@ -90,7 +99,7 @@ impl Mail {
     /// # Errors
     /// When the store cannot be read.
     pub async fn route(&self, recipient: &Address) -> Result<Arc<Route>> {
-        if let Some(known) = self.shared.routes.0.get(recipient) {
+        if let Some(known) = self.shared.routes.known.get(recipient) {
             return Ok(known);
         }
         match self.shared.paths.read(recipient, self.now()) {
@@ -103,6 +112,9 @@ impl Mail {
             }
             Some(Returned::Void(why)) => return Ok(Arc::new(Route::Undeliverable(why))),
             None => {}
+        }
+        if self.shared.routes.foreign.contains_key(recipient.domain()) {
+            return Ok(Arc::new(Route::Remote));
         }
         let separator = self.section().subaddress_separator;
         let mut connection = self.store.acquire().await?;
@@ -117,6 +129,12 @@ impl Mail {
         };
         let outcome = search.follow(recipient, 0).await?;
         let Search { places, onward, fault, disabled, .. } = search;
+        let ours = recipient.domain().as_str().eq_ignore_ascii_case(&self.shared.hostname);
+        if matches!(outcome, Found::NotOurs) && ours && recipient.local().eq_ignore_ascii_case("postmaster") {
+            // Reports are from there.
+            drop(connection);
+            return Box::pin(self.route_postmaster()).await;
+        }
         let nothing = places.is_empty() && onward.is_empty();
         let route = Arc::new(match (outcome, fault) {
             (_, Some(fault)) => Route::Undeliverable(fault),
@@ -129,8 +147,11 @@ impl Mail {
         });
         // A detail's folder may be made at any moment, and a refusal must not outlive its reason.
         let lasting = matches!(*route, Route::Local { .. }) && recipient.subaddress(separator).1.is_none();
+        if matches!(*route, Route::Remote) && !ours {
+            self.shared.routes.foreign.insert(recipient.domain().clone(), ());
+        }
         if lasting {
-            self.shared.routes.0.insert(recipient.clone(), Arc::clone(&route));
+            self.shared.routes.known.insert(recipient.clone(), Arc::clone(&route));
         }
         Ok(route)
     }

@@ -1,10 +1,20 @@
 //! The suppression list: recipients that do not exist, so that nothing more is sent to them for a while.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
-use posthorn_model::{Address, EnhancedCode, Refusal};
+use posthorn_model::{Address, Domain, EnhancedCode, Refusal};
 use posthorn_store::suppressions;
 
 use crate::{Mail, Result};
+
+/// Recipients who were found not to be on the list a moment ago, by the sender's domain: what another process puts there
+/// is seen as late as this.
+pub(crate) type Unsuppressed = moka::sync::Cache<(Domain, Address), ()>;
+
+pub(crate) fn unsuppressed() -> Unsuppressed {
+    moka::sync::Cache::builder().max_capacity(50_000).time_to_live(Duration::from_secs(15)).build()
+}
 
 pub use posthorn_store::suppressions::Suppression;
 
@@ -22,10 +32,17 @@ impl Mail {
         if !self.shared.policies.of(Some(sender.domain().as_str())).suppress {
             return Ok(Ok(()));
         }
+        let asked = (sender.domain().clone(), recipient.clone());
+        if self.shared.unsuppressed.contains_key(&asked) {
+            return Ok(Ok(()));
+        }
         let mut connection = self.store.acquire().await?;
         let recipients = [recipient.to_string()];
         let found = suppressions::find(&mut connection, sender.domain().as_str(), &recipients, self.now()).await?;
-        let Some(entry) = found.first() else { return Ok(Ok(())) };
+        let Some(entry) = found.first() else {
+            self.shared.unsuppressed.insert(asked, ());
+            return Ok(Ok(()));
+        };
         // One line of it is enough for a reply.
         let reason: String = entry.reason.lines().next().unwrap_or_default().chars().take(200).collect();
         let text = format!("{recipient} refused mail on {}: {reason}", entry.added_at.format("%Y-%m-%d"));
@@ -73,7 +90,9 @@ impl Mail {
             expires_at,
         };
         let mut connection = self.store.acquire().await?;
-        Ok(suppressions::put(&mut connection, &entry).await?)
+        suppressions::put(&mut connection, &entry).await?;
+        self.shared.unsuppressed.invalidate_all();
+        Ok(())
     }
 
     /// Takes a recipient off the list, for senders of a domain or (`None`) for all. Returns how many entries there were.
