@@ -1,10 +1,11 @@
 //! Mailboxes of an account: making, naming, removing, listing, subscribing.
 
-use posthorn_model::{AccountId, MailboxId, SpecialUse};
+use posthorn_model::{AccountId, MailboxId, ModSeq, SpecialUse};
 use posthorn_store::changes::{self, Change, Kind};
 use posthorn_store::mailboxes::{self, Mailbox, NewMailbox};
 use posthorn_store::{Transaction, memberships, states};
 
+use crate::selected::transfer_within;
 use crate::{Error, Mail, Result};
 
 /// Between the levels of a mailbox's name.
@@ -84,7 +85,24 @@ impl Mail {
         }
         let mut transaction = self.store.begin().await?;
         let modseq = self.lock(&mut transaction, account).await?;
-        let present = mailboxes::list(&mut transaction, account).await?;
+        let id = match self.create_within(&mut transaction, account, (name, special_use), modseq).await? {
+            Ok(id) => id,
+            Err(declined) => return Ok(Err(declined)),
+        };
+        let change = Change { modseq, mailbox: id, kind: Kind::Mailbox, uids: Default::default() };
+        self.commit(transaction, account, &[change]).await?;
+        Ok(Ok(id))
+    }
+
+    /// The same inside a transaction that has the account's lock.
+    async fn create_within(
+        &self,
+        transaction: &mut Transaction,
+        account: AccountId,
+        (name, special_use): (&str, Option<SpecialUse>),
+        modseq: ModSeq,
+    ) -> Answer<MailboxId> {
+        let present = mailboxes::list(transaction, account).await?;
         if present.iter().any(|mailbox| mailbox.name == name) {
             return Ok(Err(Declined::AlreadyExists));
         }
@@ -96,17 +114,10 @@ impl Mail {
         }
         for parent in parents(name) {
             if !present.iter().any(|mailbox| mailbox.name == parent) {
-                self.make(&mut transaction, account, (parent, None), modseq).await?;
+                self.make(transaction, account, (parent, None), modseq).await?;
             }
         }
-        let id = self.make(&mut transaction, account, (name, special_use), modseq).await?;
-        self.commit(
-            transaction,
-            account,
-            &[Change { modseq, mailbox: id, kind: Kind::Mailbox, uids: Default::default() }],
-        )
-        .await?;
-        Ok(Ok(id))
+        Ok(Ok(self.make(transaction, account, (name, special_use), modseq).await?))
     }
 
     /// Removes a mailbox with its messages.
@@ -287,14 +298,22 @@ impl Mail {
     }
 
     async fn empty_inbox(&self, account: AccountId, to: &str) -> Answer<()> {
-        let made = match self.create_mailbox(account, to, None).await? {
+        let mut transaction = self.store.begin().await?;
+        let state = states::advance(&mut transaction, account).await?.ok_or(Error::NoAccount)?;
+        let modseq = state.modseq;
+        let made = match self.create_within(&mut transaction, account, (to, None), modseq).await? {
             Ok(made) => made,
             Err(declined) => return Ok(Err(declined)),
         };
-        let Some(inbox) = self.find_mailbox(account, "INBOX").await? else { return Ok(Err(Declined::NonExistent)) };
+        let Some(inbox) = mailboxes::find(&mut transaction, account, "INBOX").await? else {
+            return Ok(Err(Declined::NonExistent));
+        };
         let mut all = posthorn_model::NumberSet::new();
         all.insert_range(1..=u32::MAX);
-        self.transfer(account, (inbox.id, made), &all, true).await?;
+        let mut changes = vec![Change { modseq, mailbox: made, kind: Kind::Mailbox, uids: Default::default() }];
+        let moved = transfer_within(&mut transaction, (account, &state), (inbox.id, made), &all, true).await?;
+        changes.extend(moved.1);
+        self.commit(transaction, account, &changes).await?;
         Ok(Ok(()))
     }
 }

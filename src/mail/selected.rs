@@ -11,7 +11,8 @@ use posthorn_store::changes::{self, Change, Kind};
 use posthorn_store::mailboxes::Delta;
 use posthorn_store::memberships::{self, FlagChange, Membership};
 use posthorn_store::messages::{self, Message};
-use posthorn_store::{mailboxes, states};
+use posthorn_store::states::{self, State};
+use posthorn_store::{Transaction, mailboxes};
 
 use crate::live::{LiveAccount, LiveMailbox};
 use crate::{Error, Mail, Result};
@@ -201,32 +202,12 @@ impl Mail {
     ) -> Result<Transferred> {
         let mut transaction = self.store.begin().await?;
         let state = states::advance(&mut transaction, account).await?.ok_or(Error::NoAccount)?;
-        let modseq = state.modseq;
-        let taken = memberships::among(&mut transaction, account, from, uids).await?;
-        let weight = memberships::weight(&taken);
-        if !moving && !taken.is_empty() && !state.has_room(weight.bytes, weight.messages) {
-            return Ok(Transferred::OverQuota);
+        let (transferred, changes) =
+            transfer_within(&mut transaction, (account, &state), (from, to), uids, moving).await?;
+        if !changes.is_empty() {
+            self.commit(transaction, account, &changes).await?;
         }
-        let counted = mailboxes::count(&mut transaction, (account, to), modseq, weight, weight.messages).await?;
-        let Some((first, uid_validity)) = counted else { return Ok(Transferred::NoMailbox) };
-        if taken.is_empty() {
-            return Ok(Transferred::Done { uid_validity, source: NumberSet::new(), target: NumberSet::new() });
-        }
-        memberships::copy(&mut transaction, (account, to), &taken, first, modseq).await?;
-        let source: NumberSet = taken.iter().map(|message| message.uid).collect();
-        let mut target = NumberSet::new();
-        let count = u32::try_from(taken.len()).unwrap_or(u32::MAX);
-        target.insert_range(first..=first.saturating_add(count - 1));
-        let mut changes = vec![Change { modseq, mailbox: to, kind: Kind::Added, uids: target.clone() }];
-        if moving {
-            memberships::expunge(&mut transaction, (account, from), &source, false).await?;
-            mailboxes::count(&mut transaction, (account, from), modseq, negative(weight), 0).await?;
-            changes.push(Change { modseq, mailbox: from, kind: Kind::Expunged, uids: source.clone() });
-        } else {
-            states::add_used(&mut transaction, account, weight.bytes, weight.messages).await?;
-        }
-        self.commit(transaction, account, &changes).await?;
-        Ok(Transferred::Done { uid_validity, source, target })
+        Ok(transferred)
     }
 
     /// UIDs expunged since `modseq`; `None` when the log does not reach back that far.
@@ -314,6 +295,42 @@ impl Mail {
         let mut connection = self.store.acquire().await?;
         Ok(memberships::saved(&mut connection, account, mailbox, uids).await?.into_iter().collect())
     }
+}
+
+/// Copies or moves within a transaction that has the account's lock; with the changes to log, none when nothing was done.
+pub(crate) async fn transfer_within(
+    transaction: &mut Transaction,
+    (account, state): (AccountId, &State),
+    (from, to): (MailboxId, MailboxId),
+    uids: &NumberSet,
+    moving: bool,
+) -> Result<(Transferred, Vec<Change>)> {
+    let modseq = state.modseq;
+    let taken = memberships::among(transaction, account, from, uids).await?;
+    let weight = memberships::weight(&taken);
+    if !moving && !taken.is_empty() && !state.has_room(weight.bytes, weight.messages) {
+        return Ok((Transferred::OverQuota, Vec::new()));
+    }
+    let counted = mailboxes::count(transaction, (account, to), modseq, weight, weight.messages).await?;
+    let Some((first, uid_validity)) = counted else { return Ok((Transferred::NoMailbox, Vec::new())) };
+    if taken.is_empty() {
+        let nothing = NumberSet::new;
+        return Ok((Transferred::Done { uid_validity, source: nothing(), target: nothing() }, Vec::new()));
+    }
+    memberships::copy(transaction, (account, to), &taken, first, modseq).await?;
+    let source: NumberSet = taken.iter().map(|message| message.uid).collect();
+    let mut target = NumberSet::new();
+    let count = u32::try_from(taken.len()).unwrap_or(u32::MAX);
+    target.insert_range(first..=first.saturating_add(count - 1));
+    let mut changes = vec![Change { modseq, mailbox: to, kind: Kind::Added, uids: target.clone() }];
+    if moving {
+        memberships::expunge(transaction, (account, from), &source, false).await?;
+        mailboxes::count(transaction, (account, from), modseq, negative(weight), 0).await?;
+        changes.push(Change { modseq, mailbox: from, kind: Kind::Expunged, uids: source.clone() });
+    } else {
+        states::add_used(transaction, account, weight.bytes, weight.messages).await?;
+    }
+    Ok((Transferred::Done { uid_validity, source, target }, changes))
 }
 
 /// The structure kept beside a message.

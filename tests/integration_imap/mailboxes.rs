@@ -110,7 +110,10 @@ async fn renaming_the_inbox_empties_it() {
     put(&mut client, "INBOX", message("old", "x")).await;
     let mut watcher = rig.inbox().await;
     let tag = idle(&mut watcher).await;
+    let before = number(&client.ok("STATUS INBOX (HIGHESTMODSEQ)").await, "HIGHESTMODSEQ");
     client.ok("RENAME INBOX \"Old mail/2025\"").await;
+    // One transaction: nobody sees the new mailbox before the messages are in it.
+    assert_eq!(number(&client.ok("STATUS INBOX (HIGHESTMODSEQ)").await, "HIGHESTMODSEQ"), before + 1);
     hear(&mut watcher, "* 1 EXPUNGE").await;
     done(&mut watcher, &tag).await;
     assert_eq!(number(&client.ok("STATUS INBOX (MESSAGES)").await, "MESSAGES"), 0);
