@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use posthorn_mail::accept::id_text;
 use posthorn_mail::queue::{Completion, Outcome};
 use posthorn_mail::report::{Finding, Report};
 use posthorn_model::{EnhancedCode, Notify, QueueId};
@@ -123,7 +124,7 @@ fn tell(office: &Office, batch: &[Settled], rulings: &[Ruling], now: DateTime<Ut
         let Some(kind) = ruling.kind else { continue };
         let outgoing = &settled.outgoing;
         let reply = ruling.reply.as_deref().unwrap_or_default();
-        tracing::info!(queue.id = %outgoing.id, message.id = %outgoing.message, to = settled.row.delivery.recipient,
+        tracing::info!(queue.id = %outgoing.id, message.id = id_text(outgoing.message), to = settled.row.delivery.recipient,
             host = settled.host.as_deref(), reply, "{kind}");
         office.mail.tell((outgoing.message, Some(outgoing.id)), now, kind, trace::attempt(settled, ruling));
     }
