@@ -24,7 +24,9 @@ pub(crate) struct Path {
     pub implicit_tls: bool,
     /// What TLS must give, whatever policies say.
     pub tls: TlsDemand,
-    /// An MTA-STS policy in force, and whose: every host must prove its name (RFC 8461 §5).
+    /// The DNS leads here, not the configuration: the receivers may want reports about TLS.
+    pub by_mx: bool,
+    /// An MTA-STS policy, and whose; in force, every host must prove its name (RFC 8461 §5).
     pub sts: Option<(String, Arc<StsPolicy>)>,
     /// The user and where the password is.
     pub login: Option<(String, Option<PathBuf>)>,
@@ -73,8 +75,14 @@ impl Path {
             implicit_tls: false,
             tls: options.tls,
             sts: None,
+            by_mx: false,
             login: route.user.clone().map(|user| (user, route.password_file.clone())),
         }
+    }
+
+    /// Whether every host must prove its name, because an MTA-STS policy in force says so (RFC 8461 §5).
+    pub(crate) fn enforces_sts(&self) -> bool {
+        self.sts.as_ref().is_some_and(|(_, policy)| policy.mode == StsMode::Enforce)
     }
 
     /// The names of the hosts, for rules about providers.
@@ -89,8 +97,12 @@ impl Path {
     /// Everything that tells two paths apart.
     pub(crate) fn key(&self) -> String {
         let mut key = format!("{:?} {} {:?} {:?}", self.dialect, self.implicit_tls, self.tls, self.login);
-        let _never_fails =
-            write!(key, " {:?} {:?}", self.hops, self.sts.as_ref().map(|(domain, policy)| (domain, &policy.mx)));
+        let _never_fails = write!(
+            key,
+            " {:?} {:?}",
+            self.hops,
+            self.sts.as_ref().map(|(domain, policy)| (domain, policy.mode, &policy.mx))
+        );
         key
     }
 }
@@ -169,20 +181,22 @@ async fn exchangers(office: &Office, domain: &str, options: &EffectiveDelivery, 
     // RFC 8461 §2: the policy of a domain with DANE counts only where DANE says nothing, which is known host by host.
     if options.mta_sts
         && let Some(policy) = office.sts_policy(domain).await
-        && policy.mode == StsMode::Enforce
+        && policy.mode != StsMode::None
     {
-        let all = hops.len();
-        hops.retain(|hop| policy.allows(&hop.host));
-        if hops.is_empty() {
-            let text = format!("none of the {all} MX hosts of {domain} is one that its MTA-STS policy names");
-            return Found::Deferred(Reply::new(450, 7, 5, text));
+        if policy.mode == StsMode::Enforce {
+            let all = hops.len();
+            hops.retain(|hop| policy.allows(&hop.host));
+            if hops.is_empty() {
+                let text = format!("none of the {all} MX hosts of {domain} is one that its MTA-STS policy names");
+                return Found::Deferred(Reply::new(450, 7, 5, text));
+            }
         }
         sts = Some((domain.to_owned(), policy));
     }
     let names: Vec<_> = hops.iter().map(|hop| hop.host.as_str()).collect();
     let name = shortened(&names);
     let expires = mx.expires.clamp(Instant::now() + SHORTEST, Instant::now() + LASTING);
-    Found::Path(Box::new(Path { name: name.into(), hops: Hops::Hosts(hops), sts, ..path }), expires)
+    Found::Path(Box::new(Path { name: name.into(), hops: Hops::Hosts(hops), sts, by_mx: true, ..path }), expires)
 }
 
 /// The hosts that are better than ourselves, should we be among them (RFC 5321 §5.1); `None` when there is none.

@@ -6,7 +6,7 @@ use posthorn_config::{DeliveryPhase as Phase, TlsDemand};
 use posthorn_net::dane::is_usable;
 use posthorn_net::dns::Answer;
 use posthorn_net::egress::{self, DialOptions, Source, Target, TlsTerms};
-use posthorn_net::tls_report::{TallyKey, TlsResult};
+use posthorn_net::tls_report::{TallyKey, TlsFailed, TlsResult};
 use posthorn_net::{Called, Caller, Parted};
 use posthorn_smtp::{Client, ClientEvent, ClientFailure, ClientOptions, ClientTls, Reply};
 
@@ -127,7 +127,7 @@ async fn by_name(office: &Arc<Office>, site: &Arc<Site>, hop: &Hop) -> Result<Li
                 demand = Some((egress::TlsDemand::Dane { tlsa: set.records, names }, set.base, ClientTls::Required));
             }
             // RFC 7672 §2.2: TLS all the same, though nobody can be authenticated.
-            Answer::Found(set) if site.path.sts.is_none() && site.path.tls != TlsDemand::Verified => {
+            Answer::Found(set) if !site.path.enforces_sts() && site.path.tls != TlsDemand::Verified => {
                 demand = Some((egress::TlsDemand::Opportunistic, set.base, ClientTls::Required));
             }
             Answer::Found(_) | Answer::None | Answer::NoSuchName => {}
@@ -172,7 +172,7 @@ async fn fixed(
 fn usual(office: &Office, site: &Site, host: &str) -> (egress::TlsDemand, String, ClientTls) {
     let verified = || egress::TlsDemand::Verified { roots: office.roots.clone(), names: vec![host.to_owned()] };
     let (demand, tls) = match site.path.tls {
-        _ if site.path.sts.is_some() => (verified(), ClientTls::Required),
+        _ if site.path.enforces_sts() => (verified(), ClientTls::Required),
         TlsDemand::Verified => (verified(), ClientTls::Required),
         TlsDemand::Required => (egress::TlsDemand::Opportunistic, ClientTls::Required),
         TlsDemand::Opportunistic => (egress::TlsDemand::Opportunistic, ClientTls::IfOffered),
@@ -201,17 +201,43 @@ async fn open(office: &Arc<Office>, site: &Arc<Site>, mut candidate: Candidate) 
     Err(Failure { host: Some(candidate.host), reply, full: false })
 }
 
-/// Counts what TLS came to where an MTA-STS policy is in force.
+/// Counts what TLS came to for the domains whose mail waits, each by the policy that was found for it (RFC 8460 §4.3).
 fn count(office: &Office, site: &Site, candidate: &Candidate, spoken: &Result<(Caller<Client>, SessionFacts), Stuck>) {
-    let Some((domain, policy)) = &site.path.sts else { return };
-    let key = TallyKey::of_policy(domain, policy);
-    match spoken {
-        Ok(_) => office.tally.succeeded(&key),
-        Err(Stuck { tls: Some(result), reply, .. }) => {
-            office.tally.failed(&key, failed(*result, Some(&candidate.host), &reply.text));
-        }
-        Err(_) => {}
+    if !site.path.by_mx || candidate.tls == ClientTls::Never {
+        return;
     }
+    let keys: Vec<TallyKey> = match (&candidate.demand, &site.path.sts) {
+        (egress::TlsDemand::Dane { tlsa, .. }, _) => {
+            site.domains().iter().map(|domain| TallyKey::of_records(domain, tlsa)).collect()
+        }
+        (_, Some((domain, policy))) => vec![TallyKey::of_policy(domain, policy)],
+        (_, None) => site.domains().iter().map(|domain| TallyKey::without_policy(domain)).collect(),
+    };
+    let host = Some(&*candidate.host);
+    let failure = match spoken {
+        Ok((_, facts)) if facts.tls.is_empty() => Some(failed(TlsResult::StarttlsNotSupported, host, "")),
+        Ok((_, facts)) => testing(site, candidate, facts),
+        Err(Stuck { tls: Some(result), reply, .. }) => Some(failed(*result, host, &reply.text)),
+        // It did not come as far as TLS.
+        Err(_) => return,
+    };
+    for key in &keys {
+        match &failure {
+            None => office.tally.succeeded(key),
+            Some(failure) => office.tally.failed(key, failure.clone()),
+        }
+    }
+}
+
+/// What a policy in testing mode would have refused (RFC 8461 §5): the mail goes all the same.
+fn testing(site: &Site, candidate: &Candidate, facts: &SessionFacts) -> Option<TlsFailed> {
+    let (_, policy) = site.path.sts.as_ref().filter(|_| !site.path.enforces_sts())?;
+    let host = Some(&*candidate.host);
+    if !policy.allows(&candidate.host) {
+        return Some(failed(TlsResult::ValidationFailure, host, "the policy does not name this MX host"));
+    }
+    let problem = facts.problem.as_deref()?;
+    Some(failed(TlsResult::ValidationFailure, host, problem))
 }
 
 fn line(caller: Caller<Client>, candidate: Candidate, facts: SessionFacts) -> Line {

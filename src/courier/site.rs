@@ -416,6 +416,21 @@ impl Site {
         state.jobs == 0 && state.sessions == 0
     }
 
+    /// The domains of what waits, a few of them: whose mail a new connection is for.
+    pub(crate) fn domains(&self) -> Vec<String> {
+        const LOOKED_AT: usize = 50;
+        const MOST: usize = 10;
+        let state = self.state.lock();
+        let rows = state.lanes.iter().flatten().take(LOOKED_AT).flat_map(|job| &job.rows);
+        let mut domains: Vec<String> = Vec::new();
+        for row in rows {
+            if domains.len() < MOST && !domains.contains(&row.delivery.domain) {
+                domains.push(row.delivery.domain.clone());
+            }
+        }
+        domains
+    }
+
     /// What operators see.
     pub(crate) fn view(&self, now: DateTime<Utc>) -> SiteView {
         let state = self.state.lock();

@@ -1,4 +1,4 @@
-//! What TLS came to at receivers with an MTA-STS policy, counted for their reports (RFC 8460).
+//! What TLS came to at receivers, counted for their reports (RFC 8460).
 
 use chrono::NaiveDate;
 use posthorn_mail::queue::TlsCount;
