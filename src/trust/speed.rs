@@ -1,8 +1,8 @@
-//! What signatures cost, asserted loosely: run with `--nocapture` to see the numbers.
+//! Numbers, not asserts: `cargo test --release -p posthorn-trust -- --ignored --nocapture speed`.
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chrono::DateTime;
 use posthorn_model::Domain;
@@ -10,6 +10,7 @@ use posthorn_model::Domain;
 use crate::{KeyType, Signer, SigningKey, sign};
 
 #[test]
+#[ignore = "prints numbers"]
 fn signing_ten_kilobytes() {
     let header =
         b"From: bob@example.org\r\nTo: ann@example.net\r\nSubject: speed\r\nMessage-ID: <1@example.org>\r\n\r\n";
@@ -27,7 +28,6 @@ fn signing_ten_kilobytes() {
         });
         let best = best.min().unwrap_or_default();
         show(&format!("{kind}: {best:?} for {} octets", text.len()));
-        assert!(best < Duration::from_millis(20), "{kind}: {best:?}");
     }
 }
 
