@@ -38,7 +38,8 @@ pub struct Binding {
     #[serde(default = "one")]
     #[schemars(range(max = 1_000_000))]
     pub weight: u32,
-    /// Whether mail that leaves here is signed (DKIM).
+    /// Whether mail that leaves here is signed (DKIM). It is signed when it is accepted: a message is left unsigned only
+    /// when nothing of it can leave through a binding that signs.
     #[serde(default = "yes")]
     pub dkim: bool,
     /// What holds for some domains when mail leaves here.

@@ -273,12 +273,15 @@ impl Agenda {
             self.office.tidy(now);
             self.office.write_tally().await;
         }
-        if self.office.hear_operators().await {
+        if self.office.hear_operators(false).await {
             self.next = Moment::now();
         }
     }
 
     async fn recall(&mut self) {
+        if self.office.hear_operators(true).await {
+            self.next = Moment::now();
+        }
         let ids: HashSet<_> = match self.office.mail.queue().recalled(self.office.life.claim()).await {
             Ok(ids) => ids.into_iter().collect(),
             Err(error) => {
@@ -299,6 +302,10 @@ impl Agenda {
 
     /// The lease ran out: others have what was ours, so it is dropped, and we begin with nothing.
     async fn begin_anew(&mut self) {
+        if self.office.life.is_valid() {
+            // It was told twice.
+            return;
+        }
         tracing::error!("the courier's lease ran out before it could be renewed: it begins anew");
         self.office.mail.depart_no_more();
         self.drop_everything();
@@ -378,7 +385,7 @@ pub(crate) async fn listen(office: Arc<Office>, tell: mpsc::Sender<News>) {
             () = sleep(AFTER_FAULT) => {}
             () = office.stopping() => return,
         }
-        life::free_dead(&office.mail).await;
+        life::tend(&office, &tell).await;
     }
 }
 

@@ -51,6 +51,13 @@ pub(crate) async fn send(
                     said.over = Some(reply);
                     return said;
                 }
+                // Only what has left us can have been taken.
+                while let Some(called) = caller.flush().await {
+                    if said.hear(called) {
+                        return said;
+                    }
+                }
+                said.body_ended = true;
             }
             called => {
                 if said.hear(called) {
@@ -98,7 +105,6 @@ async fn hand_over(
         }
     }
     caller.machine().body_end();
-    said.body_ended = true;
     None
 }
 

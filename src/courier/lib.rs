@@ -29,14 +29,18 @@ mod site;
 mod tally;
 mod trace;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
-use posthorn_config::{Bindings, Config, DeliveryPolicy, DeliveryRule, Queue, QueuePolicies, Routes};
+use posthorn_config::{
+    Bindings, Config, DeliveryPolicy, DeliveryRule, ListenAddress, Queue, QueuePolicies, Routes, Speaks,
+};
 use posthorn_mail::Mail;
+use posthorn_mail::queue::Tuning;
 use posthorn_net::dns::Dns;
 use posthorn_net::egress::TlsClient;
 use posthorn_net::sts::Sts;
@@ -98,7 +102,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What the configuration says. The addresses of bindings are our own.
+    /// What the configuration says. Our own addresses are those of bindings and those that listen for mail of others.
     #[must_use]
     pub fn of(config: &Config) -> Self {
         Self {
@@ -109,11 +113,64 @@ impl Settings {
             routes: Routes::new(&config.route),
             routes_by_account: config.route.iter().any(|route| !route.accounts.is_empty()),
             rules: config.delivery_rule.clone(),
-            own_addresses: config.binding.iter().flat_map(|binding| binding.addresses.iter().copied()).collect(),
-            mx_port: 25,
+            own_addresses: own_addresses(config),
+            mx_port: MX_PORT,
             seed: None,
         }
     }
+}
+
+/// The addresses of bindings, and those where mail of other hosts is taken: a wildcard is at least the loopback address.
+fn own_addresses(config: &Config) -> Vec<IpAddr> {
+    let bindings = config.binding.iter().flat_map(|binding| binding.addresses.iter().copied());
+    let listeners = config.listener.iter().filter(|listener| listener.enable && listener.speaks == Speaks::Smtp);
+    let endpoints = listeners.flat_map(|listener| &listener.listen).filter(|endpoint| endpoint.enable);
+    let listening = endpoints.filter_map(|endpoint| match &endpoint.address {
+        ListenAddress::Tcp(socket) if socket.port() == MX_PORT => Some(match socket.ip() {
+            IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            address => address,
+        }),
+        _ => None,
+    });
+    bindings.chain(listening).collect()
+}
+
+/// Where other hosts take mail.
+const MX_PORT: u16 = 25;
+
+/// A site that nothing is sent to for a while because of what it replied.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SuspendedSite {
+    /// Its MX hosts, or what the route says.
+    pub site: String,
+    /// The binding that mail leaves from.
+    pub binding: String,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// Until when.
+    pub until: DateTime<Utc>,
+    /// The rule that says so.
+    pub rule: String,
+    /// The reply that it was about.
+    pub reply: String,
+}
+
+/// Of all values that are kept, the suspensions by rules that hold at `now`.
+#[must_use]
+pub fn suspended_sites(tunings: Vec<Tuning>, now: DateTime<Utc>) -> Vec<SuspendedSite> {
+    let changes = tunings.into_iter().filter_map(office::resumed);
+    let holding = changes.filter(|change| change.setting == adaptive::Setting::Suspension && change.until > now);
+    holding
+        .map(|change| SuspendedSite {
+            site: change.site.to_string(),
+            binding: change.binding.to_string(),
+            since: change.at,
+            until: change.until,
+            rule: change.rule.to_string(),
+            reply: change.reply,
+        })
+        .collect()
 }
 
 /// The ground that the courier stands on.
@@ -280,3 +337,43 @@ fn office(
 
 /// How long recording may take at the end.
 const RECORDING: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use posthorn_config::Listener;
+
+    use super::*;
+
+    #[test]
+    fn suspensions_by_rules_are_told_until_they_end() {
+        let at = |seconds: i64| DateTime::from_timestamp(1_800_000_000 + seconds, 0).expect("a time");
+        let tuning = |scope: &str, name: &str| Tuning {
+            scope: scope.to_owned(),
+            name: name.to_owned(),
+            value: 1.0,
+            changed_at: at(0),
+            until: Some(at(60 + 12 * 3600)),
+            rule: "storm".to_owned(),
+            reply: Some("421 4.7.0 later".to_owned()),
+        };
+        let scope = "site mx.example.net binding a";
+        let all = vec![tuning(scope, "suspend"), tuning(scope, "connections"), tuning("domain b.example", "suspend")];
+        let found = suspended_sites(all.clone(), at(59));
+        let [site] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((site.site.as_str(), site.binding.as_str(), site.until), ("mx.example.net", "a", at(60)));
+        assert!(suspended_sites(all, at(61)).is_empty());
+    }
+
+    #[test]
+    fn where_mail_of_others_is_taken_is_ours() {
+        let listener = |speaks, address: &str| Listener::new("a", speaks, [address.parse().expect("an address")]);
+        let listener = vec![
+            listener(Speaks::Smtp, "192.0.2.1:25"),
+            listener(Speaks::Smtp, "[*]:25"),
+            listener(Speaks::Smtp, "192.0.2.2:2525"),
+            listener(Speaks::Imap, "192.0.2.3:25"),
+        ];
+        let ours = own_addresses(&Config { listener, ..Config::default() });
+        assert_eq!(ours, ["192.0.2.1".parse::<IpAddr>().expect("an address"), Ipv6Addr::LOCALHOST.into()]);
+    }
+}

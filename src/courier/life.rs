@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 
 use posthorn_mail::Mail;
 use posthorn_model::ClaimId;
+use tokio::sync::mpsc::Sender;
+
+use crate::Office;
+use crate::agenda::News;
 
 /// The claim, and how long it is good.
 #[derive(Debug)]
@@ -96,8 +100,36 @@ impl Life {
     }
 }
 
+/// Renews the lease until the courier stops.
+pub(crate) async fn live(office: Arc<Office>, tell: Sender<News>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(office.life.rhythm()) => {}
+            () = office.stopping() => return,
+        }
+        tend(&office, &tell).await;
+    }
+}
+
+/// Renews the lease, and takes over from couriers whose lease ran out. A life that ended is told.
+pub(crate) async fn tend(office: &Office, tell: &Sender<News>) {
+    match office.life.renew(&office.mail).await {
+        Renewal::Renewed => {
+            if free_dead(&office.mail).await {
+                let _ends = tell.send(News::Due).await;
+            }
+        }
+        Renewal::Lost => {
+            let _ends = tell.send(News::LifeLost).await;
+        }
+        // After the database was away for longer than a lease, the dead one would be ourselves: what was sent meanwhile
+        // would be sent again.
+        Renewal::Unknown => {}
+    }
+}
+
 /// Frees what dead couriers had in hand; whether there was anything.
-pub(crate) async fn free_dead(mail: &Mail) -> bool {
+async fn free_dead(mail: &Mail) -> bool {
     match mail.queue().free_dead().await {
         Ok(freed) if freed.deliveries > 0 => {
             tracing::warn!(hosts = ?freed.hosts, deliveries = freed.deliveries, "took over from couriers that are gone");
@@ -107,23 +139,6 @@ pub(crate) async fn free_dead(mail: &Mail) -> bool {
         Err(error) => {
             tracing::debug!(%error, "dead couriers could not be looked for");
             false
-        }
-    }
-}
-
-/// Renews the lease until the courier stops; a life that ended is told to `lost`.
-pub(crate) async fn live(office: Arc<crate::Office>, lost: tokio::sync::mpsc::Sender<crate::agenda::News>) {
-    use crate::agenda::News;
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(office.life.rhythm()) => {}
-            () = office.stopping() => return,
-        }
-        if office.life.renew(&office.mail).await == Renewal::Lost {
-            let _ends = lost.send(News::LifeLost).await;
-        }
-        if free_dead(&office.mail).await {
-            let _ends = lost.send(News::Due).await;
         }
     }
 }

@@ -253,10 +253,11 @@ impl Office {
         any.then(|| self.mail.now() + LOOK_AGAIN)
     }
 
-    /// Asks every few seconds what operators suspended; whether anything was resumed.
-    pub(crate) async fn hear_operators(self: &Arc<Self>) -> bool {
+    /// Asks what operators suspended, `called` by them or every few seconds (a call may get lost); whether anything was
+    /// resumed.
+    pub(crate) async fn hear_operators(self: &Arc<Self>, called: bool) -> bool {
         let seconds = self.mail.now().timestamp();
-        if (seconds - self.heard_at.load(Ordering::Relaxed)).abs() < OPERATORS {
+        if !called && (seconds - self.heard_at.load(Ordering::Relaxed)).abs() < OPERATORS {
             return false;
         }
         self.heard_at.store(seconds, Ordering::Relaxed);
@@ -267,6 +268,8 @@ impl Office {
         if before == now_suspended {
             return false;
         }
+        let names: Vec<_> = now_suspended.iter().map(Suspended::scope).collect();
+        tracing::info!(suspended = ?names, "operators suspended or resumed mail");
         for site in self.all_sites() {
             let binding = site.binding.name.as_str();
             let taken = site.take_out(|row| self.is_suspended(binding, &row.delivery.domain).is_some());

@@ -125,6 +125,10 @@ pub(crate) fn declared(office: &Office, domain: &str, route: &Route, options: &E
         Next::Lmtp { host, port } => lasting(&name, host_hops(host, *port), Dialect::Lmtp),
         Next::Mx => {
             let address = literal(domain)?;
+            if office.own_addresses.contains(&address) {
+                let text = format!("mail for {domain} loops back to this server: the address is our own");
+                return Some(Found::Failed(Reply::new(554, 4, 6, text)));
+            }
             lasting(domain, Hops::Address(address, office.mx_port), Dialect::Smtp)
         }
     }

@@ -91,7 +91,7 @@ fn in_order<'h>(office: &Office, site: &Site, hops: &'h [Hop]) -> Vec<&'h Hop> {
 fn together(mut failures: Vec<Failure>) -> Failure {
     let full = failures.iter().any(|failure| failure.full);
     let Some(mut last) = failures.pop() else {
-        return Failure { host: None, reply: Reply::new(451, 4, 4, "there is no host to try"), full };
+        return Failure { host: None, reply: Reply::new(451, 4, 4, "there is no host to try"), session: None, full };
     };
     if !failures.is_empty() {
         let mut text = String::new();
@@ -101,6 +101,8 @@ fn together(mut failures: Vec<Failure>) -> Failure {
         }
         text.push_str(&format!("{}: {}", last.host.as_deref().unwrap_or_default(), last.reply.text));
         last.reply.text = text.into();
+        // Words of several hosts, told by us.
+        last.session = None;
     }
     last.full = full;
     last
@@ -108,7 +110,7 @@ fn together(mut failures: Vec<Failure>) -> Failure {
 
 async fn by_name(office: &Arc<Office>, site: &Arc<Site>, hop: &Hop) -> Result<Line, Failure> {
     let host: Arc<str> = hop.host.as_str().into();
-    let failed = |reply| Failure { host: Some(Arc::clone(&host)), reply, full: false };
+    let failed = |reply| Failure { host: Some(Arc::clone(&host)), reply, session: None, full: false };
     let mut addresses = match office.dns.addresses(&hop.host).await {
         Answer::Found(addresses) => addresses,
         Answer::None | Answer::NoSuchName => {
@@ -186,19 +188,20 @@ fn usual(office: &Office, site: &Site, host: &str) -> (egress::TlsDemand, String
 async fn open(office: &Arc<Office>, site: &Arc<Site>, mut candidate: Candidate) -> Result<Line, Failure> {
     let spoken = speak(office, site, &candidate, None).await;
     count(office, site, &candidate, &spoken);
-    let (phase, reply) = match spoken {
+    let stuck = match spoken {
         Ok((caller, facts)) => return Ok(line(caller, candidate, facts)),
         Err(Stuck { downgrade: Some(problem), .. }) if candidate.tls == ClientTls::IfOffered => {
             candidate.tls = ClientTls::Never;
             match speak(office, site, &candidate, Some(problem)).await {
                 Ok((caller, facts)) => return Ok(line(caller, candidate, facts)),
-                Err(stuck) => (stuck.phase, stuck.reply),
+                Err(stuck) => stuck,
             }
         }
-        Err(stuck) => (stuck.phase, stuck.reply),
+        Err(stuck) => stuck,
     };
-    office.heard(site, phase, &reply, "");
-    Err(Failure { host: Some(candidate.host), reply, full: false })
+    office.heard(site, stuck.phase, &stuck.reply, "");
+    let session = stuck.said_by.map(Arc::new);
+    Err(Failure { host: Some(candidate.host), reply: stuck.reply, session, full: false })
 }
 
 /// Counts what TLS came to for the domains whose mail waits, each by the policy that was found for it (RFC 8460 §4.3).
@@ -248,6 +251,8 @@ fn line(caller: Caller<Client>, candidate: Candidate, facts: SessionFacts) -> Li
 struct Stuck {
     phase: Phase,
     reply: Reply,
+    /// The connection on which the host said the reply; `None` where the words are ours.
+    said_by: Option<SessionFacts>,
     /// TLS went wrong, and how.
     downgrade: Option<String>,
     tls: Option<TlsResult>,
@@ -255,7 +260,7 @@ struct Stuck {
 
 impl Stuck {
     fn new(phase: Phase, reply: Reply) -> Self {
-        Self { phase, reply, downgrade: None, tls: None }
+        Self { phase, reply, said_by: None, downgrade: None, tls: None }
     }
 }
 
@@ -292,8 +297,12 @@ async fn speak(
     let client = Client::new(client, std::time::Instant::now());
     let mut caller = Caller::new(client, link, office.tls.clone(), terms);
     greet(&mut caller).await?;
-    if let Some((user, file)) = &site.path.login {
-        login::log_in(&mut caller, user, file.as_deref()).await.map_err(|reply| Stuck::new(Phase::Auth, reply))?;
+    if let Some((user, file)) = &site.path.login
+        && let Err(reply) = login::log_in(&mut caller, user, file.as_deref()).await
+    {
+        // Our own words about a login are all 451.
+        let said_by = (reply.code != 451).then(|| facts(&caller, problem));
+        return Err(Stuck { said_by, ..Stuck::new(Phase::Auth, reply) });
     }
     let facts = facts(&caller, problem);
     Ok((caller, facts))
@@ -301,12 +310,13 @@ async fn speak(
 
 /// Greeting, EHLO, STARTTLS.
 async fn greet(caller: &mut Caller<Client>) -> Result<(), Stuck> {
-    let (mut failed, mut not_offered) = (None, false);
+    let (mut failed, mut not_offered, mut refused) = (None, false, false);
     loop {
         match caller.next().await {
             Called::Event(ClientEvent::Ready) => return Ok(()),
             Called::Event(ClientEvent::Failed(failure)) => {
                 not_offered = failure == ClientFailure::TlsNotOffered;
+                refused = matches!(failure, ClientFailure::Refused(_));
                 failed = Some(conversation::words(&failure));
             }
             Called::Event(_) => {}
@@ -321,8 +331,9 @@ async fn greet(caller: &mut Caller<Client>) -> Result<(), Stuck> {
                     _ => None,
                 };
                 let phase = phase(caller, &parted, failed.as_ref());
+                let said_by = refused.then(|| facts(caller, None));
                 let reply = failed.unwrap_or_else(|| conversation::lost(&parted));
-                return Err(Stuck { phase, reply, downgrade, tls });
+                return Err(Stuck { phase, reply, said_by, downgrade, tls });
             }
         }
     }

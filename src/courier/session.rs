@@ -210,6 +210,10 @@ impl Session {
                     self.set_aside(std::mem::take(&mut job.rows), job, "its octets are lost");
                     return None;
                 }
+                Err(error) if error.is_damage() => {
+                    self.set_aside(std::mem::take(&mut job.rows), job, &format!("its octets: {error}"));
+                    return None;
+                }
                 Err(error) => {
                     tracing::error!(queue.id = %job.outgoing.id, %error, "a message that leaves could not be read");
                     let until = now + BODY_AGAIN;

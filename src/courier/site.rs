@@ -20,7 +20,7 @@ use crate::limit::{Limits, Place, Places, Rate, Spur, take_all};
 use crate::office::LOOK_AGAIN;
 use crate::path::Path;
 use crate::retry::delta;
-use crate::settle::{Settled, Verdict};
+use crate::settle::{SessionFacts, Settled, Verdict};
 use crate::{Office, session};
 
 /// One site, reached through one binding with one set of options.
@@ -77,6 +77,8 @@ pub(crate) struct Failure {
     pub host: Option<Arc<str>>,
     /// What it said; a reply of our own where it said nothing.
     pub reply: Reply,
+    /// The connection on which the host said it; `None` where the words are ours.
+    pub session: Option<Arc<SessionFacts>>,
     /// The site has as many connections as it takes: nothing is wrong.
     pub full: bool,
 }
@@ -174,7 +176,8 @@ impl Site {
             let mut state = self.state.lock();
             match &state.down {
                 Some(down) if down.until > now => {
-                    let failure = down.failure.clone();
+                    // Not said to this message: nothing was tried.
+                    let failure = Failure { session: None, ..down.failure.clone() };
                     drop(state);
                     return office.settle(self.failed(job, &failure));
                 }
@@ -255,6 +258,7 @@ impl Site {
     /// A connection is up, or was given up, with why.
     pub(crate) fn opened(self: &Arc<Self>, outcome: Result<(), Failure>) {
         let Some(office) = self.office.upgrade() else { return };
+        let suspended = self.suspended_until(office.mail.now()).is_some();
         let failed = {
             let mut state = self.state.lock();
             state.opening -= 1;
@@ -270,7 +274,12 @@ impl Site {
                         state.cap = Some(state.sessions.max(1));
                         None
                     } else {
-                        Some((state.fall(failure.clone(), office.mail.now()), failure))
+                        let jobs = state.fall(failure.clone(), office.mail.now());
+                        if suspended {
+                            // When the suspension is over the host is to be tried, not to be passed over for its reply.
+                            state.down = None;
+                        }
+                        Some((jobs, failure))
                     }
                 }
             }
@@ -405,7 +414,7 @@ impl Site {
     fn failed(self: &Arc<Self>, job: Job, failure: &Failure) -> Vec<Settled> {
         let failed = |row| {
             let settled = Settled::new(&job.outgoing, row, Verdict::Deferred, failure.reply.clone());
-            settled.at(self, failure.host.clone())
+            Settled { session: failure.session.clone(), ..settled.at(self, failure.host.clone()) }
         };
         job.rows.into_iter().map(failed).collect()
     }

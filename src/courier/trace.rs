@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
+use posthorn_report::classify_reply;
 
 use crate::adaptive::Change;
 use crate::record::Ruling;
@@ -15,6 +16,10 @@ pub(crate) fn attempt(settled: &Settled, ruling: &Ruling) -> String {
     object.text("recipient", &delivery.recipient);
     if let Some(reply) = &ruling.reply {
         object.text("reply", reply);
+        if !matches!(settled.verdict, Verdict::Delivered(_)) {
+            let class = classify_reply(reply).class;
+            object.text("class", &format!("{} {}", class.number(), class.name()));
+        }
     }
     if let Some(host) = &settled.host {
         object.text("host", host);

@@ -117,6 +117,7 @@ impl Drop for Doubt<'_> {
     fn drop(&mut self) {
         if !self.claims.is_empty() {
             self.mail.shared.doubtful.lock().append(&mut self.claims);
+            self.mail.shared.departures.stir();
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use posthorn_model::{Address, BodyType, Lane, MessageId, Notify, QueueId, QueueOrigin};
+use posthorn_model::{Domain, Address, BodyType, Lane, MessageId, Notify, QueueId, QueueOrigin};
 use posthorn_store::queue::{NewDelivery, NewOutgoing, Outgoing};
 use posthorn_store::writer::NewMessage;
 
@@ -58,6 +58,11 @@ impl Leg {
     /// The places in the incoming envelope that it stands for.
     pub(crate) fn stands_for(&self) -> impl Iterator<Item = usize> + '_ {
         self.recipients.iter().map(|whom| whom.at)
+    }
+
+    /// The domains of its recipients.
+    pub(crate) fn domains(&self) -> impl Iterator<Item = &Domain> {
+        self.recipients.iter().map(|whom| whom.address.domain())
     }
 
     /// What the trace says of it.

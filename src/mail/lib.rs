@@ -77,6 +77,14 @@ pub enum Error {
     Structure,
 }
 
+impl Error {
+    /// Whether what is stored cannot be read, and never will be.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Structure | Self::Store(posthorn_store::Error::Damaged(_)))
+    }
+}
+
 /// The result of every duty.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -120,6 +128,7 @@ struct Shared {
     /// Whether mail that leaves is signed.
     signs: bool,
     signers: sign::Signers,
+    ways: sign::Ways,
     master_key: Option<MasterKey>,
     /// Keys in files, as people see them.
     file_keys: Vec<dkim::KeyView>,
@@ -159,6 +168,7 @@ impl Mail {
             signs: settings.dkim.sign,
             dkim: settings.dkim,
             signers: sign::Signers::new(fixed),
+            ways: sign::Ways::new(&settings.route, &settings.binding),
             master_key,
             file_keys,
             names,

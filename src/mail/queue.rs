@@ -87,6 +87,7 @@ impl Queue<'_> {
     /// When the store cannot be written. Nothing is claimed then; where the outcome of the commit is unknown, it is given
     /// back as soon as the store can be written again.
     pub async fn claim(&self, me: ClaimId, wanted: &Wanted<'_>) -> Result<Claimed> {
+        self.mail.give_back().await?;
         // One transaction: what is claimed and then cannot be read would be in nobody's hand.
         let mut transaction = self.mail.store.begin().await?;
         let claimed = queue::claim(&mut transaction, me, self.mail.now(), wanted).await?;

@@ -1,9 +1,11 @@
 //! Reports to the sender about what became of a message (RFC 3461, RFC 3464): who gets one, and how it gets there.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use posthorn_model::{
-    Address, BodyType, Domain, EnhancedCode, Flags, Lane, MessageId, Notify, QueueId, QueueOrigin, Ret,
+    Address, BodyType, DeliveryId, Domain, EnhancedCode, Flags, Lane, MessageId, Notify, QueueId, QueueOrigin, Ret,
 };
 use posthorn_report::{Action, Category, Notice, NoticeRecipient, build, classify_reply};
 use posthorn_store::chronicle::{self, TraceEntry};
@@ -48,6 +50,8 @@ pub struct Finding<'a> {
 /// [`crate::queue::Queue::complete`].
 #[derive(Debug)]
 pub struct Report {
+    /// The deliveries that it is about.
+    about: Vec<DeliveryId>,
     letter: Option<Letter>,
     suppressions: Vec<Suppression>,
     /// About the message reported on.
@@ -111,7 +115,8 @@ impl Mail {
             });
         }
         let nothing = letter.is_none() && suppressions.is_empty() && told.is_empty();
-        Ok((!nothing).then_some(Report { letter, suppressions, told }))
+        let about = findings.iter().map(|finding| finding.delivery.id).collect();
+        Ok((!nothing).then_some(Report { about, letter, suppressions, told }))
     }
 
     /// Who hears of an outgoing's fate; `None`: nobody.
@@ -316,32 +321,49 @@ impl Mail {
         })
     }
 
-    /// Commits a parcel together with reports.
+    /// Commits a parcel together with reports. A report about deliveries that the parcel completes is only written when
+    /// one of them is completed by it: not again when the first commit's answer was lost, and not by a courier whose
+    /// claim is gone.
     pub(crate) async fn commit_reports(&self, mut parcel: Parcel, reports: Vec<Report>) -> Result<Vec<bool>> {
         let mut octets = Vec::new();
-        let mut suppressed = Vec::new();
-        let mut told = Vec::new();
+        let mut aftermath = Vec::new();
         let mut owners = Vec::new();
+        let order: Vec<DeliveryId> = parcel.completions.iter().map(|completion| completion.delivery).collect();
+        let completed: HashSet<DeliveryId> = order.iter().copied().collect();
         for (report, bond) in reports.into_iter().zip((1..=u16::MAX).cycle()) {
-            suppressed.extend(report.suppressions);
-            told.extend(report.told);
-            let Some(letter) = report.letter else { continue };
-            octets.push((letter.message.id, letter.octets));
-            told.push(self.letter_entry(&letter.message, &letter.outgoing));
-            owners.extend(letter.targets.iter().map(|target| target.account));
-            // A report that cannot be stored holds nothing else up.
-            let targets = letter.targets.into_iter().map(|target| Target { bond, ..target }).collect();
-            parcel.messages.push((letter.message, targets));
-            parcel.outgoing.extend(letter.outgoing);
+            let Report { about, letter, suppressions, mut told } = report;
+            let about: Vec<DeliveryId> = about.into_iter().filter(|delivery| completed.contains(delivery)).collect();
+            if let Some(letter) = letter {
+                octets.push((letter.message.id, letter.octets));
+                told.push(self.letter_entry(&letter.message, &letter.outgoing));
+                owners.extend(letter.targets.iter().map(|target| target.account));
+                if !about.is_empty() {
+                    parcel.conditions.push((letter.message.id, about.clone()));
+                }
+                // A report that cannot be stored holds nothing else up.
+                let targets = letter.targets.into_iter().map(|target| Target { bond, ..target }).collect();
+                parcel.messages.push((letter.message, targets));
+                parcel.outgoing.extend(letter.outgoing);
+            }
+            aftermath.push((about, suppressions, told));
         }
         let (receipt, _queued) = self.dispatch(parcel, &octets).await?;
         for (account, placement) in owners.iter().zip(&receipt.placements) {
             match placement {
                 Placement::Placed { modseq, .. } => self.shared.live.touch_soon(*account, *modseq),
+                Placement::Withheld => {}
                 refused => tracing::warn!(account.id = %account, ?refused, "a report could not be put into a mailbox"),
             }
         }
-        told.into_iter().for_each(|entry| self.store.chronicle().tell(entry));
+        let done: HashSet<DeliveryId> =
+            order.iter().zip(&receipt.completed).filter(|(_, done)| **done).map(|(delivery, _)| *delivery).collect();
+        let mut suppressed = Vec::new();
+        for (about, suppressions, told) in aftermath {
+            if about.is_empty() || about.iter().any(|delivery| done.contains(delivery)) {
+                suppressed.extend(suppressions);
+                told.into_iter().for_each(|entry| self.store.chronicle().tell(entry));
+            }
+        }
         if !suppressed.is_empty() {
             self.suppress_all(&suppressed).await;
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use posthorn_config::{Auth, Config, Dkim, Mail as MailSection, Queue, Srs};
+use posthorn_config::{Auth, Binding, Config, Dkim, Mail as MailSection, Queue, Route, Srs};
 use posthorn_model::{Clock, Domain};
 use posthorn_trust::{Signer, SigningKey};
 
@@ -27,6 +27,10 @@ pub struct Settings {
     pub dkim: Dkim,
     /// The `[srs]` section.
     pub srs: Srs,
+    /// The `[[route]]` rows.
+    pub route: Vec<Route>,
+    /// The `[[binding]]` rows.
+    pub binding: Vec<Binding>,
     /// What private keys in the database are sealed with; without it there are none.
     pub master_key: Option<[u8; 32]>,
     /// What return paths are authenticated with; without it, something of the installation's own.
@@ -50,6 +54,8 @@ impl Settings {
             queue: config.queue.clone(),
             dkim: config.dkim.clone(),
             srs: config.srs.clone(),
+            route: config.route.clone(),
+            binding: config.binding.clone(),
             master_key: None,
             srs_secret: None,
             dkim_files: Vec::new(),

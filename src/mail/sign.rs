@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use posthorn_config::{Binding, Bindings, Route, Routes};
 use posthorn_mime::Facts;
 use posthorn_model::{Address, Domain};
 use posthorn_store::dkim_keys;
@@ -11,7 +12,7 @@ use posthorn_trust::{Chain, Fault, KeyType, Signer, SigningKey, arc, sign};
 
 use crate::accept::LARGE;
 use crate::envelope::{Envelope, Source};
-use crate::legs::Legs;
+use crate::legs::{Leg, Legs};
 use crate::{Error, Intake, Mail, Result};
 
 /// Signers of domains, as found lately. Emptied when the directory changes.
@@ -34,6 +35,29 @@ impl Signers {
     /// The signers from files for a domain.
     pub(crate) fn fixed<'s>(&'s self, domain: &'s Domain) -> impl Iterator<Item = &'s Signer> {
         self.fixed.iter().filter(move |signer| signer.domain() == domain)
+    }
+}
+
+/// The ways out, as far as some of them want no signature.
+pub(crate) struct Ways(Option<(Routes, Bindings)>);
+
+impl Ways {
+    pub(crate) fn new(routes: &[Route], bindings: &[Binding]) -> Self {
+        let some_unsigned = bindings.iter().any(|binding| !binding.dkim);
+        Self(some_unsigned.then(|| (Routes::new(routes), Bindings::new(bindings))))
+    }
+
+    /// Whether some binding that the message may leave through has it signed. Routes by account are not looked at: the
+    /// signature is the domain's.
+    fn want_signatures(&self, envelope: &Envelope, legs: &Legs) -> bool {
+        let Some((routes, bindings)) = &self.0 else { return true };
+        let sender = envelope.sender.as_ref().map(|sender| sender.domain().as_str());
+        let mut domains = legs.legs.iter().flat_map(Leg::domains).peekable();
+        let signed = |domain: &Domain| {
+            let route = routes.of(domain.as_str(), sender, None);
+            bindings.of(route).members().iter().any(|binding| binding.dkim)
+        };
+        domains.peek().is_none() || domains.any(signed)
     }
 }
 
@@ -68,7 +92,7 @@ impl Mail {
         if !self.shared.signs {
             return Ok(body);
         }
-        if envelope.source.may_relay() {
+        if envelope.source.may_relay() && self.shared.ways.want_signatures(envelope, legs) {
             work.own = self.author_signers(envelope.sender.as_ref(), body.octets()).await?;
         }
         for (at, leg) in legs.legs.iter().enumerate() {

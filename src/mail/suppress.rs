@@ -45,7 +45,13 @@ impl Mail {
         };
         // One line of it is enough for a reply.
         let reason: String = entry.reason.lines().next().unwrap_or_default().chars().take(200).collect();
-        let text = format!("{recipient} refused mail on {}: {reason}", entry.added_at.format("%Y-%m-%d"));
+        let by_hand = entry.class == i16::from(posthorn_report::Class::ADMIN_FAILURE.number());
+        let day = entry.added_at.format("%Y-%m-%d");
+        let text = if by_hand {
+            format!("nothing is sent from here to {recipient} since {day}: {reason}")
+        } else {
+            format!("{recipient} refused mail on {day}: {reason}")
+        };
         Ok(Err(Refusal::new(550, EnhancedCode(5, 1, 1), text)))
     }
 

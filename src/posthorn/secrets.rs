@@ -76,6 +76,11 @@ fn create(path: &Path) -> anyhow::Result<[u8; KEY]> {
 /// Writes a file that is there as a whole or not at all, for its owner alone, and on the disk.
 fn write_once(path: &Path, octets: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
+    // The first start beside a database of one's own: nobody needed the data folder before.
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(octets)?;
     file.as_file().sync_all()?;
@@ -122,6 +127,13 @@ mod tests {
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
         assert_eq!(create(&path).expect("the first one's"), first);
         assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 1);
+    }
+
+    #[test]
+    fn the_data_folder_is_made_with_the_key() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = config(&folder.path().join("data"));
+        assert!(settings(&config).expect("made").master_key.is_some());
     }
 
     #[test]

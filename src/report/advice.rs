@@ -54,6 +54,10 @@ fn failed(recipient: &NoticeRecipient) -> Advice {
     if recipient.expired {
         return expired(class);
     }
+    if recipient.remote_mta.is_none() && recipient.status.1 == 7 {
+        // No host was asked: an operator, or a route of the configuration, said so.
+        class = Class::ADMIN_FAILURE;
+    }
     refused(class)
 }
 
@@ -122,8 +126,8 @@ fn refused(class: Class) -> Advice {
             "Check the address. If it is right, tell the recipient that their mail is set up wrongly.",
         ),
         Class::ADMIN_FAILURE => advice(
-            "Our own rules do not let this message go there.",
-            "Ask your mail administrator; this report shows what it is about.",
+            "The administrator or the rules of our own server stopped this message.",
+            "Ask your mail administrator; the reason is below.",
         ),
         Class::TIMEOUT => advice("The recipient's server did not answer in time.", "Send the message again later."),
         Class::CHALLENGE => advice(
@@ -181,6 +185,14 @@ mod tests {
         assert!(advise(&null_mx).meaning.contains("no such mailbox"));
         null_mx.remote_mta = None;
         assert!(advise(&null_mx).meaning.contains("takes no mail"));
+    }
+
+    #[test]
+    fn what_we_stopped_ourselves_is_not_blamed_on_others() {
+        let mut stopped = recipient(EnhancedCode(5, 7, 1), "given up by the postmaster");
+        assert!(!advise(&stopped).meaning.contains("our own"));
+        stopped.remote_mta = None;
+        assert!(advise(&stopped).meaning.contains("our own"));
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 mod queue;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use posthorn_model::{AccountId, Flags, MailboxId, MessageId, ModSeq, Uid};
+use posthorn_model::{AccountId, DeliveryId, Flags, MailboxId, MessageId, ModSeq, Uid};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Executor};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -78,6 +79,9 @@ pub struct Parcel {
     pub outgoing: Vec<NewOutgoing>,
     /// What became of deliveries.
     pub completions: Vec<Completion>,
+    /// Messages that are only written when a completion of one of these deliveries is, such as a report about them: so
+    /// that it is not written twice, nor by a courier who lost its claim.
+    pub conditions: Vec<(MessageId, Vec<DeliveryId>)>,
 }
 
 /// What became of a parcel that was committed.
@@ -310,10 +314,13 @@ struct Columns<'p> {
 }
 
 impl<'p> Columns<'p> {
-    fn of(parcels: &[&'p Packed]) -> Self {
+    fn of(parcels: &[&'p Packed], void: &HashSet<MessageId>) -> Self {
         let mut columns = Self::default();
         for (number, packed) in parcels.iter().enumerate() {
             for (message, targets) in packed.parcel.messages.iter().filter(|(_, targets)| !targets.is_empty()) {
+                if void.contains(&message.id) {
+                    continue;
+                }
                 columns.bodies.extend(packed.bodies.iter().filter(|body| body.message == message.id.0));
                 columns.messages.push(message);
                 for target in targets {
@@ -355,17 +362,6 @@ async fn statements(
     [places, queues, completes]: [bool; 3],
 ) -> Result<Vec<Receipt>> {
     let mut receipts: Vec<Receipt> = parcels.iter().map(|_| Receipt::default()).collect();
-    if places {
-        for (receipt, placements) in receipts.iter_mut().zip(deliver(connection, parcels).await?) {
-            receipt.placements = placements;
-        }
-    }
-    if queues {
-        let (queued, bodies) = leaving(parcels, &mut receipts);
-        if !queued.is_empty() {
-            queue::enqueue(connection, &queued, &bodies).await?;
-        }
-    }
     if completes {
         let all: Vec<&Completion> = parcels.iter().flat_map(|packed| &packed.parcel.completions).collect();
         let mut done = queue::complete(connection, &all).await?.into_iter();
@@ -373,11 +369,41 @@ async fn statements(
             receipt.completed.extend(done.by_ref().take(packed.parcel.completions.len()));
         }
     }
+    let void = void(parcels, &receipts);
+    if places {
+        for (receipt, placements) in receipts.iter_mut().zip(deliver(connection, parcels, &void).await?) {
+            receipt.placements = placements;
+        }
+    }
+    if queues {
+        let (queued, bodies) = leaving(parcels, &mut receipts, &void);
+        if !queued.is_empty() {
+            queue::enqueue(connection, &queued, &bodies).await?;
+        }
+    }
     Ok(receipts)
 }
 
-/// The envelopes that are not bound to a refused target, and the bodies of their messages that no mailbox got.
-fn leaving<'p>(parcels: &[&'p Packed], receipts: &mut [Receipt]) -> (Vec<&'p NewOutgoing>, Vec<&'p Body>) {
+/// The messages whose condition does not hold.
+fn void(parcels: &[&Packed], receipts: &[Receipt]) -> HashSet<MessageId> {
+    let of_parcel = |(packed, receipt): (&&Packed, &Receipt)| {
+        let parcel = &packed.parcel;
+        let done = |of: &DeliveryId| {
+            let mut pairs = parcel.completions.iter().zip(&receipt.completed);
+            pairs.any(|(completion, done)| *done && completion.delivery == *of)
+        };
+        let failed = parcel.conditions.iter().filter(|(_, deliveries)| !deliveries.iter().any(done));
+        failed.map(|(message, _)| *message).collect::<Vec<_>>()
+    };
+    parcels.iter().zip(receipts).flat_map(of_parcel).collect()
+}
+
+/// The envelopes that are not bound to a refused target and not void, and the bodies of their messages that no mailbox got.
+fn leaving<'p>(
+    parcels: &[&'p Packed],
+    receipts: &mut [Receipt],
+    void: &HashSet<MessageId>,
+) -> (Vec<&'p NewOutgoing>, Vec<&'p Body>) {
     let mut queued = Vec::new();
     let mut bodies = Vec::new();
     for (packed, receipt) in parcels.iter().zip(receipts) {
@@ -389,7 +415,7 @@ fn leaving<'p>(parcels: &[&'p Packed], receipts: &mut [Receipt]) -> (Vec<&'p New
         };
         let first = queued.len();
         for new in &parcel.outgoing {
-            let goes = !new.bond.is_some_and(refused);
+            let goes = !new.bond.is_some_and(refused) && !void.contains(&new.outgoing.message);
             receipt.queued.push(goes);
             if goes {
                 queued.push(new);
@@ -406,8 +432,12 @@ fn leaving<'p>(parcels: &[&'p Packed], receipts: &mut [Receipt]) -> (Vec<&'p New
     (queued, bodies)
 }
 
-async fn deliver(connection: &mut PgConnection, parcels: &[&Packed]) -> Result<Vec<Vec<Placement>>> {
-    let of = Columns::of(parcels);
+async fn deliver(
+    connection: &mut PgConnection,
+    parcels: &[&Packed],
+    void: &HashSet<MessageId>,
+) -> Result<Vec<Vec<Placement>>> {
+    let of = Columns::of(parcels, void);
     let each = |pick: fn(&NewMessage) -> i64| of.messages.iter().map(|m| pick(m)).collect::<Vec<i64>>();
     let rows = sqlx::query_file!(
         "writer/deliver.sql",
@@ -437,9 +467,9 @@ async fn deliver(connection: &mut PgConnection, parcels: &[&Packed]) -> Result<V
     .fetch_all(connection)
     .await?;
 
-    let mut outcomes: Vec<Vec<Placement>> = parcels.iter().map(|_| Vec::new()).collect();
-    for (row, parcel) in rows.into_iter().zip(&of.parcel) {
-        let placement = match (row.uid, row.uid_validity, row.modseq) {
+    let mut placements = Vec::with_capacity(of.parcel.len());
+    for row in rows {
+        placements.push(match (row.uid, row.uid_validity, row.modseq) {
             (Some(uid), Some(uid_validity), Some(modseq)) => Placement::Placed {
                 uid: crate::memberships::uid(uid)?,
                 uid_validity: crate::mailboxes::uid_validity(uid_validity)?,
@@ -448,11 +478,16 @@ async fn deliver(connection: &mut PgConnection, parcels: &[&Packed]) -> Result<V
             _ if !row.has_mailbox => Placement::NoMailbox,
             _ if !row.fits => Placement::OverQuota,
             _ => Placement::Withheld,
-        };
-        if let Some(outcome) = outcomes.get_mut(*parcel) {
-            outcome.push(placement);
-        }
+        });
     }
+    // What is void was not asked for, and is withheld.
+    let mut placements = placements.into_iter();
+    let mut of_message = |(message, targets): &(NewMessage, Vec<Target>)| match void.contains(&message.id) {
+        true => vec![Placement::Withheld; targets.len()],
+        false => placements.by_ref().take(targets.len()).collect(),
+    };
+    let of_parcel = |packed: &&Packed| packed.parcel.messages.iter().flat_map(&mut of_message).collect();
+    let outcomes: Vec<Vec<Placement>> = parcels.iter().map(of_parcel).collect();
     Ok(outcomes)
 }
 

@@ -188,14 +188,12 @@ pub fn txt_strings(record: &str) -> impl Iterator<Item = &str> {
     record.as_bytes().chunks(255).map(|piece| std::str::from_utf8(piece).unwrap_or_default())
 }
 
-/// A record as a line of a zone file (RFC 1035 §5.1), such as `key._domainkey.example.org. IN TXT ("…" "…")`.
+/// A record as a line of a zone file (RFC 1035 §5.1), such as `key._domainkey.example.org. IN TXT "…" "…"`: no
+/// parentheses, which a single line does not need and not every reader of zone files takes around strings.
 #[must_use]
 pub fn zone_line(selector: &str, domain: &str, record: &str) -> String {
     let strings: Vec<String> = txt_strings(record).map(|piece| format!("\"{piece}\"")).collect();
-    match &strings[..] {
-        [single] => format!("{selector}._domainkey.{domain}. IN TXT {single}"),
-        many => format!("{selector}._domainkey.{domain}. IN TXT ( {} )", many.join(" ")),
-    }
+    format!("{selector}._domainkey.{domain}. IN TXT {}", strings.join(" "))
 }
 
 #[cfg(test)]
@@ -257,7 +255,7 @@ mod tests {
         assert_eq!(pieces.concat(), rsa);
         assert_eq!(
             zone_line("k", "example.org", &rsa),
-            format!("k._domainkey.example.org. IN TXT ( \"{}\" \"{}\" )", pieces[0], pieces[1])
+            format!("k._domainkey.example.org. IN TXT \"{}\" \"{}\"", pieces[0], pieces[1])
         );
         let short = SigningKey::generate(KeyType::Ed25519).expect("a key").record().expect("a record");
         assert_eq!(zone_line("k", "example.org", &short), format!("k._domainkey.example.org. IN TXT \"{short}\""));

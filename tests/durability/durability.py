@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent / "rig"))
 
 import watcher
 from appliance import PATIENCE, Appliance, Fault, alive, end_cluster
+from leaving import Full, Leaving, Takeover
 from load import Ledger, Load
 from power import Machine
 from proof import prove
@@ -159,7 +160,7 @@ def patient(since, otherwise):
 
 def main():
     parser = argparse.ArgumentParser(prog="tests/durability/run", description=__doc__)
-    parser.add_argument("kinds", nargs="*", default=["server", "postgres", "both"], help="server, postgres, both, power")
+    parser.add_argument("kinds", nargs="*", default=["server", "postgres", "both"], help="server, postgres, both, queue, takeover, full, power")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=int(time.time()), help="repeats the moments of the blows, as far as they depend on us")
     arguments = parser.parse_args()
@@ -188,6 +189,8 @@ def main():
 def made(kind, home, seed):
     if kind in ("server", "postgres", "both"):
         return Trial(kind, home, seed)
+    if kind in (leaving := {"queue": Leaving, "takeover": Takeover, "full": Full}):
+        return leaving[kind](home, seed)
     if kind == "power":
         return PowerCut(kind, home, seed)
     raise SystemExit(f"there is no kind {kind}")

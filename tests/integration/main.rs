@@ -1,6 +1,8 @@
 //! Receiving, storing, the directory and the listeners, over a whole appliance and a real PostgreSQL.
 
+mod bad_days;
 mod bodies;
+mod cable;
 mod calling;
 mod caps;
 mod commands;
@@ -8,6 +10,8 @@ mod courier;
 mod crash;
 mod dns;
 mod guessing;
+mod limits;
+mod office;
 mod outgoing;
 mod passwords;
 mod peers;
@@ -16,6 +20,7 @@ mod proxy;
 mod queue_commands;
 mod queue_rows;
 mod quota;
+mod receiver;
 mod routing;
 mod rows;
 mod scram;
@@ -23,3 +28,4 @@ mod storing;
 mod submission;
 mod transcripts;
 mod transport;
+mod week;

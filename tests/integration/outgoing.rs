@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use harness::server::{Server, ServerOptions};
 use harness::smtp_client::SmtpClient;
-use posthorn_config::{Config, Peer, PeerOptions, Speaks};
+use posthorn_config::{Binding, Config, Peer, PeerOptions, Route, Speaks};
 use posthorn_mail::directory::AccountChange;
 use posthorn_mail::queue::{Body, Entry, Filter, Order, Selection, Suspended};
 use posthorn_mail::trace::{Trace, TraceOf};
@@ -162,7 +162,12 @@ async fn a_peer_that_may_relay_does() {
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0].outgoing.origin, QueueOrigin::Relay);
     assert_eq!(entries[0].outgoing.sender.as_deref(), Some("a@example.net"));
+    assert_eq!(entries[0].outgoing.body_type, BodyType::SevenBit);
     assert_eq!(inbox(&server, "bob@example.org").await.len(), 1);
+    // What is more than ASCII is sent as such, said or not.
+    let message = MESSAGE.replace("Hello", "Gr\u{fc}\u{df}e");
+    assert!(client.deliver("a@example.net", &["x@example.com"], &message).await.starts_with("250 "));
+    assert_eq!(queued(&server).await[1].outgoing.body_type, BodyType::EightBit);
 }
 
 #[tokio::test]
@@ -200,6 +205,7 @@ async fn a_forward_leaves_under_our_name_and_comes_back_through_it() {
     client.expect("MAIL FROM:<>", "250").await;
     client.expect(&format!("RCPT TO:<{forged}>"), "550 5.7.1 ").await;
     client.expect("RCPT TO:<whoever@localhost>", "550 5.7.1 relaying denied").await;
+    client.expect("RCPT TO:<postmaster@localhost>", "250 2.1.5").await;
 }
 
 #[tokio::test]
@@ -305,6 +311,32 @@ async fn our_mail_is_signed_with_all_keys() {
     let leaves = octets(&server, &entries[1]).await;
     assert!(made.iter().all(|key| !leaves.contains(&format!("s={};", key.selector))), "{leaves}");
     assert_eq!(leaves.matches("DKIM-Signature: ").count(), 2);
+}
+
+#[tokio::test]
+async fn a_binding_may_leave_mail_unsigned() {
+    let server = server_with(|config| {
+        config.binding = vec![Binding { dkim: false, ..Binding::new("bare") }];
+        let bare = Route {
+            recipients: vec!["example.net".parse().expect("a domain")],
+            binding: Some("bare".to_owned()),
+            ..config.route[0].clone()
+        };
+        config.route.push(bare);
+    })
+    .await;
+    let domain = Domain::parse("example.org").expect("a domain");
+    let made = server.mail().create_dkim_keys(&domain, &[KeyType::Ed25519], None, Utc::now()).await;
+    made.expect("works").expect("a key");
+    let mut client = bob(&server).await;
+    let message = "From: Bob <bob@example.org>\r\nSubject: hello\r\n\r\nHello.\r\n";
+    for (to, signed) in
+        [(&["x@example.net"][..], false), (&["x@example.com"], true), (&["x@example.net", "x@example.com"], true)]
+    {
+        assert!(client.deliver("bob@example.org", to, message).await.starts_with("250 "));
+        let leaves = octets(&server, queued(&server).await.last().expect("queued")).await;
+        assert_eq!(leaves.contains("DKIM-Signature"), signed, "{to:?}");
+    }
 }
 
 #[tokio::test]

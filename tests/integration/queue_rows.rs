@@ -380,6 +380,7 @@ async fn a_report_is_queued_with_what_it_reports_or_not_at_all() {
         let message = fixture.message();
         let outgoing = vec![fixture.outgoing(message.id, &[to])];
         Parcel {
+            conditions: vec![(message.id, vec![sent.deliveries[0].id])],
             messages: vec![(message, vec![free])],
             outgoing,
             completions: vec![done(sent.deliveries[0].id, me, Outcome::Gone)],
@@ -397,6 +398,11 @@ async fn a_report_is_queued_with_what_it_reports_or_not_at_all() {
                     union select xmin::text from delivery union select xmin::text from orphan) t";
     assert_eq!(fixture.number(together).await, 1);
     assert_eq!(fixture.check().await, [""; 0]);
+    // Who did not hear that it was committed, or lost the claim, writes no second report.
+    let again = fixture.store.deliver(report("joe@example.com")).await.expect("committed");
+    assert_eq!((again.placements, again.queued), (vec![Placement::Withheld], vec![false]));
+    assert_eq!(again.completed, [false]);
+    assert_eq!(fixture.number("select (select count(*) from outgoing) + (select count(*) from membership)").await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

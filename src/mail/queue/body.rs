@@ -29,13 +29,15 @@ pub struct Parts {
     /// The piece that was read with the header.
     first: Option<Bytes>,
     next: i32,
+    /// Octets that are still to come behind the first piece.
+    left: u64,
 }
 
 impl Parts {
     /// The next piece of text, about a MiB; `None` behind the last.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// When the store cannot be read, or a piece is missing.
     pub async fn next(&mut self, mail: &Mail) -> Result<Option<Bytes>> {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
@@ -43,7 +45,12 @@ impl Parts {
         let mut connection = mail.store.acquire().await?;
         let part = messages::part(&mut connection, self.message, self.next).await?;
         self.next += 1;
-        Ok(part.map(Bytes::from))
+        self.left = self.left.saturating_sub(part.as_ref().map_or(0, |part| part.len() as u64));
+        match part {
+            // Half a message is not to be taken for all of it.
+            None if self.left > 0 => Err(Error::Structure),
+            part => Ok(part.map(Bytes::from)),
+        }
     }
 }
 
@@ -52,6 +59,9 @@ pub(super) async fn open(mail: &Mail, message: MessageId, size: u64) -> Result<O
     if size <= WHOLE {
         let Some(octets) = queue::body(&mut connection, message).await? else { return Ok(None) };
         let whole = Bytes::from(octets.whole);
+        if (whole.len() as u64) < size {
+            return Err(Error::Structure);
+        }
         let header_size = octets.header_size.min(whole.len());
         let octets = Octets::leaving(whole.slice(..header_size), whole.slice(header_size..));
         return Ok(Some(Body::Whole(octets)));
@@ -62,6 +72,7 @@ pub(super) async fn open(mail: &Mail, message: MessageId, size: u64) -> Result<O
     if header.len() > text.len() {
         return Err(Error::Structure);
     }
+    let left = size.saturating_sub(text.len() as u64);
     let Octets { header, text } = Octets::leaving(text.slice(..header.len()), text.slice(header.len()..));
-    Ok(Some(Body::Parts(Parts { header, message, first: Some(text), next: 1 })))
+    Ok(Some(Body::Parts(Parts { header, message, first: Some(text), next: 1, left })))
 }

@@ -44,8 +44,8 @@ impl Suspended {
 }
 
 impl Queue<'_> {
-    /// Sends nothing more to a domain or from a binding, for `span` or until it is resumed. Couriers hear of it within
-    /// seconds; what is on the wire ends as it may.
+    /// Sends nothing more to a domain or from a binding, for `span` or until it is resumed. Couriers hear of it at
+    /// once; what is on the wire ends as it may.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -60,7 +60,9 @@ impl Queue<'_> {
             rule: who.to_owned(),
             reply: None,
         })
-        .await
+        .await?;
+        let mut connection = self.mail.store.acquire().await?;
+        Ok(queue::call(&mut connection).await?)
     }
 
     /// Sends again; what waits for the domain is due at once. `false` when it was not suspended.
@@ -81,10 +83,11 @@ impl Queue<'_> {
             reply: None,
         })
         .await?;
+        let mut connection = self.mail.store.acquire().await?;
         if let Suspended::Domain(name) = what {
-            let mut connection = self.mail.store.acquire().await?;
             queue::bring_forward(&mut connection, &[name.to_lowercase()], now).await?;
         }
+        queue::call(&mut connection).await?;
         self.mail.shared.departures.stir();
         Ok(was)
     }

@@ -130,13 +130,18 @@ pub(super) fn words(error: &rustls::Error) -> String {
         }
         CertificateError::NotValidForName => "the certificate is for other names".to_owned(),
         CertificateError::NotValidForNameContext { expected, presented } => {
-            let presented: Vec<_> = presented.iter().take(5).map(String::as_str).collect();
+            let presented: Vec<_> = presented.iter().take(5).map(|name| plain(name)).collect();
             format!("the certificate is not for {} but for {}", expected.to_str(), presented.join(", "))
         }
         CertificateError::BadSignature => "the certificate is not signed by the authority that it names".to_owned(),
         CertificateError::UnknownIssuer => "no known authority vouches for the certificate".to_owned(),
         other => format!("the certificate is not good: {other}"),
     }
+}
+
+/// The name alone: rustls writes `DnsName("mx.example")`.
+fn plain(name: &str) -> &str {
+    name.split('"').nth(1).unwrap_or(name)
 }
 
 fn result(error: &rustls::Error) -> TlsResult {

@@ -7,8 +7,9 @@ use anyhow::Context;
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use posthorn_config::{Bindings, Loaded, Routes, Span};
+use posthorn_courier::{SuspendedSite, suspended_sites};
 use posthorn_mail::Mail;
-use posthorn_mail::queue::{Affected, Order, Selection, Suspended};
+use posthorn_mail::queue::{Affected, Entry, Order, Selection, Suspended};
 use posthorn_model::{DeliveryId, Domain, QueueId};
 use posthorn_store::queue::{Delivery, Outgoing};
 use serde::Serialize;
@@ -260,7 +261,9 @@ async fn show_list(mail: &Mail, list: List, output: &mut Output) -> anyhow::Resu
         return output.answer(&json!({ "count": count }), || count.to_string());
     }
     let entries = mail.queue().list(&selection, list.after, list.limit).await?;
-    let rows: Vec<_> = entries.iter().map(|entry| Shown::new(&entry.outgoing, &entry.delivery)).collect();
+    let suspensions = mail.queue().suspensions().await?;
+    let row = |entry: &Entry| Shown::new(&entry.outgoing, &entry.delivery).under(&suspensions);
+    let rows: Vec<_> = entries.iter().map(row).collect();
     output.rows(&rows, &Shown::HEADINGS, |row| row.row(now))?;
     if let Some(last) = rows.last().filter(|_| !output.is_json() && rows.len() >= list.limit as usize) {
         tell(&format!("there may be more: --after {}", last.delivery));
@@ -369,7 +372,16 @@ async fn suspensions(mail: &Mail, output: &mut Output) -> anyhow::Result<()> {
         until: tuning.until,
         why: tuning.rule,
     };
-    let rows: Vec<_> = mail.queue().suspensions().await?.into_iter().map(row).collect();
+    let tunings = mail.queue().tunings().await?;
+    let site = |site: SuspendedSite| Row {
+        suspended: format!("site {} from binding {}", site.site, site.binding),
+        since: site.since,
+        until: Some(site.until),
+        why: format!("rule {}: {}", site.rule, site.reply),
+    };
+    let by_replies = suspended_sites(tunings, mail.now()).into_iter().map(site);
+    let by_operators = mail.queue().suspensions().await?;
+    let rows: Vec<_> = by_operators.into_iter().map(row).chain(by_replies).collect();
     output.rows(&rows, &["suspended", "since", "until", "why"], |row| {
         let until = row.until.map_or_else(|| "resumed".to_owned(), time);
         vec![plain_line(&row.suspended, 100), time(row.since), until, plain_line(&row.why, 70)]

@@ -19,7 +19,7 @@ const LONGEST: usize = 2000;
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("which").required(true))]
 pub(super) struct Args {
-    /// A queue id, the id that the sender was told, or a Message-ID
+    /// A queue id, the id that the sender was told, or a Message-ID; 0 for what replies changed about delivery
     #[arg(value_name = "ID", group = "which")]
     id: Option<String>,
     /// The latest messages to this recipient

@@ -31,7 +31,7 @@ pub struct Args {
     /// Add the accounts u0 … uN with one shared password
     #[arg(long, value_name = "N")]
     pub accounts: Option<u32>,
-    /// The next hop for mail to other domains, once outbound delivery exists
+    /// The next hop for mail to other domains, which is returned to its sender otherwise
     #[arg(long, value_name = "HOST:PORT")]
     pub relay: Option<String>,
     /// Write shell variables with addresses and passwords to this file (mode 0600) when everything is ready
@@ -63,7 +63,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         }
     };
     std::fs::create_dir_all(&data).with_context(|| format!("{} cannot be made", data.display()))?;
-    let config = settings::config(&data, args.ports)?;
+    let config = settings::config(&data, args.ports, args.relay.as_deref())?;
     output::tell("Starting PostgreSQL and the listeners …");
     let appliance = Appliance::start(&config).await?;
     let checked = tokio::select! {
@@ -92,11 +92,6 @@ async fn prepare(args: &Args, data: &std::path::Path, appliance: &Appliance) -> 
     output::tell(&format!(
         "Self-check passed: submitted, announced by IDLE and read back byte for byte in {took:.0?}."
     ));
-    if let Some(relay) = &args.relay {
-        output::tell(&format!(
-            "Mail for other domains is refused: outbound delivery does not exist yet ({relay} is not used)."
-        ));
-    }
     let facts = environment::Facts { ports: &ports, people: &people, certificate: &certificate, appliance };
     if let Some(file) = &args.env {
         environment::write(file, &facts)?;

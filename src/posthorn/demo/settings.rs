@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use anyhow::Context;
-use posthorn_config::{Config, ListenAddress, Listener, Peer, PeerOptions, Speaks};
+use posthorn_config::{Config, ListenAddress, Listener, Peer, PeerOptions, Route, Speaks};
 
 use super::PortChoice;
 use super::environment::Ports;
@@ -20,8 +20,15 @@ const SERVICES: [(Speaks, u16); 6] = [
 ];
 
 /// Everything on loopback; loopback clients may restate who they are and log in without TLS.
-pub(super) fn config(data: &Path, choice: PortChoice) -> anyhow::Result<Config> {
+/// Mail for other hosts goes to `relay`, or comes back: a demo must not write to the world.
+pub(super) fn config(data: &Path, choice: PortChoice, relay: Option<&str>) -> anyhow::Result<Config> {
     let mut config = Config::default();
+    let to = match relay {
+        Some(relay) => format!("smtp://{relay}"),
+        None => "reject: this is a demo, it sends nothing to other hosts (see --relay)".to_owned(),
+    };
+    let next = to.parse().with_context(|| format!("--relay {}", relay.unwrap_or_default()))?;
+    config.route = vec![Route { name: Some("demo".to_owned()), ..Route::to(next) }];
     config.server.data = data.to_owned();
     config.server.hostname = "localhost".to_owned();
     config.limits.sessions_per_address = 0;

@@ -114,6 +114,10 @@ fn conditions(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
     }
     if let Some(recipient) = &filter.recipient {
         address(query, "d.recipient", recipient);
+        if let Some(domain) = plain_domain(recipient) {
+            // The same said again, so that the index of domains serves.
+            query.push(" and d.domain = ").push_bind(domain);
+        }
     }
     if let Some(domain) = &filter.domain {
         query.push(" and d.domain = ").push_bind(domain.to_ascii_lowercase());
@@ -165,6 +169,15 @@ fn conditions(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
     }
 }
 
+/// The folded domain of an address, where it has one that is only ever written in one way.
+fn plain_domain(address: &str) -> Option<String> {
+    let (_, domain) = address.rsplit_once('@')?;
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'-');
+    let folded = domain.to_ascii_lowercase();
+    // An international domain is kept in one spelling, and may have been written in the other.
+    (domain.bytes().all(plain) && !folded.contains("xn--")).then_some(folded)
+}
+
 /// A whole address, or everybody of `@domain`.
 fn address(query: &mut QueryBuilder<Postgres>, column: &'static str, address: &str) {
     let folded = address.to_lowercase();
@@ -174,5 +187,19 @@ fn address(query: &mut QueryBuilder<Postgres>, column: &'static str, address: &s
         query.push(") = ").push_bind(folded);
     } else {
         query.push(" and lower(").push(column).push(") = ").push_bind(folded);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_domains_of_one_spelling_are_looked_up() {
+        assert_eq!(plain_domain("a@Example.org").as_deref(), Some("example.org"));
+        assert_eq!(plain_domain("@b-1.example").as_deref(), Some("b-1.example"));
+        for other in ["a", "a@b\u{fc}.example", "a@xn--b-xka.example", "a@[192.0.2.1]"] {
+            assert_eq!(plain_domain(other), None, "{other}");
+        }
     }
 }

@@ -149,11 +149,20 @@ fn numbers(ids: &[DeliveryId]) -> Vec<i64> {
     ids.iter().map(|id| id.0).collect()
 }
 
+/// Makes couriers look at what was ordered, at once.
+///
+/// # Errors
+/// What the database said.
+pub async fn call(connection: &mut PgConnection) -> Result<()> {
+    sqlx::query!("select pg_notify('posthorn_queue', 'recall')").fetch_one(connection).await?;
+    Ok(())
+}
+
 /// Tells couriers when the transaction commits.
 async fn tell(connection: &mut PgConnection, rows: &[bool], may_be_due: bool) -> Result<Changed> {
     let in_hand = rows.iter().filter(|in_hand| **in_hand).count();
     if in_hand > 0 {
-        sqlx::query!("select pg_notify('posthorn_queue', 'recall')").fetch_one(&mut *connection).await?;
+        call(&mut *connection).await?;
     }
     if may_be_due && in_hand < rows.len() {
         sqlx::query!("select pg_notify('posthorn_queue', 'due')").fetch_one(connection).await?;

@@ -26,19 +26,21 @@ class Fault(Exception):
 
 
 class Appliance:
-    def __init__(self, home, data):
+    def __init__(self, home, data, more="", database=""):
         self.home, self.data = home, data
         self.config, self.log = home / "posthorn.toml", home / "server.log"
         self.port = dict(zip(SPOKEN, free_ports(len(SPOKEN))))
         self.server = None
         text = (
-            f'[server]\nhostname = "mx.{DOMAIN}"\ndata = "{data}"\n\n'
+            f'[server]\nhostname = "mx.{DOMAIN}"\ndata = "{data}"\n{database}\n'
             "[limits]\nsessions_per_address = 0\n\n[imap]\nsessions_per_account = 0\n"
         )
         for name in SPOKEN:
             text += f'\n[[listener]]\nname = "{name}"\nspeaks = "{name}"\nlisten = ["{HOST}:{self.port[name]}"]\n'
             text += '[[listener.peer]]\nnetwork = "127.0.0.0/8"\nrequire_tls = false\n'
-        self.config.write_text(text)
+            # Where mail goes on from here, these clients may send it.
+            text += "relay = true\n" if more and name == "smtp" else ""
+        self.config.write_text(text + more)
 
     def command(self, *arguments, text=""):
         """Runs one of the program's commands; gives what it printed."""

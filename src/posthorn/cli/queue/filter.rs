@@ -59,7 +59,7 @@ enum State {
     Delivering,
     /// Tried without success, waiting for the next try
     Deferred,
-    /// Held by an operator or by the sender
+    /// Held by an operator
     Held,
     /// Set aside because something is wrong with it
     SetAside,

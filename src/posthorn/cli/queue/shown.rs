@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use posthorn_config::Size;
+use posthorn_mail::queue::{Suspended, Tuning};
 use posthorn_model::{DeliveryId, DeliveryState, QueueId};
 use posthorn_store::queue::{Delivery, Outgoing};
 use serde::Serialize;
@@ -31,6 +32,8 @@ pub(super) struct Shown {
     last_host: Option<String>,
     last_reply: Option<String>,
     note: Option<String>,
+    /// Why it is not tried although it is due.
+    suspended: Option<String>,
     header_id: Option<String>,
 }
 
@@ -56,8 +59,23 @@ impl Shown {
             last_host: delivery.last_host.clone(),
             last_reply: delivery.last_reply.clone(),
             note: delivery.note.clone(),
+            suspended: None,
             header_id: outgoing.header_id.clone(),
         }
+    }
+
+    /// Says so where an operator suspended its domain or its binding.
+    pub(super) fn under(mut self, suspensions: &[(Suspended, Tuning)]) -> Self {
+        let covers = |what: &Suspended| match what {
+            Suspended::Domain(name) => *name == self.domain,
+            Suspended::Binding(name) => Some(name) == self.binding.as_ref(),
+        };
+        if matches!(self.state, "new" | "deferred")
+            && let Some((what, tuning)) = suspensions.iter().find(|(what, _)| covers(what))
+        {
+            self.suspended = Some(format!("{} suspended: {}", what.scope(), tuning.rule));
+        }
+        self
     }
 
     /// The headings of [`Self::row`].
@@ -73,8 +91,13 @@ impl Shown {
             plain_line(&self.recipient, 60),
             self.state.to_owned(),
             self.next(now),
-            plain_line(self.note.as_deref().or(self.last_reply.as_deref()).unwrap_or_default(), 70),
+            plain_line(self.why(), 70),
         ]
+    }
+
+    /// Why it is still here.
+    fn why(&self) -> &str {
+        [&self.suspended, &self.note, &self.last_reply].into_iter().flatten().next().map_or("", String::as_str)
     }
 
     /// When it is tried next, in words.
@@ -100,6 +123,7 @@ impl Shown {
             ("last host", text(&self.last_host)),
             ("last reply", text(&self.last_reply)),
             ("note", text(&self.note)),
+            ("suspended", text(&self.suspended)),
             ("route", text(&self.route)),
             ("binding", text(&self.binding)),
             ("delivery", self.delivery.to_string()),
