@@ -31,7 +31,7 @@ impl Mail {
         let claims = waiting.iter().flat_map(|one| one.rows.iter().map(|row| (row.id, one.place.claim()))).collect();
         let doubt = Doubt::new(self, claims);
         let receipt = self.store.deliver(parcel).await?;
-        doubt.is_over();
+        doubt.resolve();
         let is_queued = |at: usize| receipt.queued.get(at).copied().unwrap_or(false);
         for Waiting { at, place, outgoing, rows, octets } in waiting {
             if is_queued(at) {
@@ -108,7 +108,7 @@ impl<'m> Doubt<'m> {
     }
 
     /// The outcome is known.
-    pub(crate) fn is_over(mut self) {
+    pub(crate) fn resolve(mut self) {
         self.claims.clear();
     }
 }

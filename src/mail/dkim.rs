@@ -110,6 +110,15 @@ impl Mail {
             return Ok(Err(Unfit::Missing(format!("domain {domain}"))));
         }
         let known = dkim_keys::list(&mut transaction, Some(domain.as_str())).await?;
+        let signs = |row: &&DkimKey| kinds.contains(&kind_of(row.algorithm)) && row.retired_at.is_none();
+        if selector.is_none()
+            && let Some(row) = known.iter().find(signs)
+        {
+            let (kind, selector) = (kind_of(row.algorithm), &row.selector);
+            let text =
+                format!("{domain} signs with the {kind} key {selector} already: rotate its keys, or name a selector");
+            return Ok(Err(Unfit::InUse(text)));
+        }
         let mut made = Vec::with_capacity(kinds.len());
         for kind in kinds {
             let selector = match selector {

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use posthorn_model::{Domain, Address, BodyType, Lane, MessageId, Notify, QueueId, QueueOrigin};
+use posthorn_model::{Address, BodyType, Domain, Lane, MessageId, Notify, QueueId, QueueOrigin};
 use posthorn_store::queue::{NewDelivery, NewOutgoing, Outgoing};
 use posthorn_store::writer::NewMessage;
 

@@ -42,14 +42,14 @@ impl Mail {
 }
 
 impl Queue<'_> {
-    /// Makes this process a courier for `lease` from now. The host only tells people where it is.
+    /// Makes this process a courier for `lease` from now, by the database's clock. The host only tells people where it is.
     ///
     /// # Errors
     /// When the store cannot be written.
     pub async fn enlist(&self, host: &str, lease: Duration) -> Result<ClaimId> {
-        let (me, now) = (self.mail.store.claim_id(), self.mail.now());
+        let me = self.mail.store.claim_id();
         let mut connection = self.mail.store.acquire().await?;
-        queue::enlist(&mut connection, me, host, now, now + lease).await?;
+        queue::enlist(&mut connection, me, host, lease).await?;
         Ok(me)
     }
 
@@ -60,7 +60,7 @@ impl Queue<'_> {
     /// When the store cannot be written.
     pub async fn renew(&self, me: ClaimId, lease: Duration) -> Result<bool> {
         let mut connection = self.mail.store.acquire().await?;
-        Ok(queue::renew(&mut connection, me, self.mail.now() + lease).await?)
+        Ok(queue::renew(&mut connection, me, lease).await?)
     }
 
     /// Takes deliveries out of the hands of couriers whose lease ran out.
@@ -69,7 +69,7 @@ impl Queue<'_> {
     /// When the store cannot be written.
     pub async fn free_dead(&self) -> Result<Freed> {
         let mut connection = self.mail.store.acquire().await?;
-        Ok(queue::free_dead(&mut connection, self.mail.now()).await?)
+        Ok(queue::free_dead(&mut connection).await?)
     }
 
     /// Ends as a courier; what is still in its hand is given back. Returns how many deliveries that were.
@@ -94,7 +94,7 @@ impl Queue<'_> {
         let ids = claimed.work.iter().flat_map(|(_, deliveries)| deliveries.iter().map(|delivery| (delivery.id, me)));
         let doubt = Doubt::new(self.mail, ids.collect());
         transaction.commit().await?;
-        doubt.is_over();
+        doubt.resolve();
         Ok(claimed)
     }
 

@@ -287,6 +287,8 @@ async fn our_mail_is_signed_with_all_keys() {
     let kinds = [KeyType::Rsa, KeyType::Ed25519];
     let made = server.mail().create_dkim_keys(&domain, &kinds, None, Utc::now()).await.expect("works").expect("keys");
     assert_eq!(made.len(), 2);
+    let again = server.mail().create_dkim_keys(&domain, &kinds, None, Utc::now()).await.expect("works");
+    assert!(again.is_err_and(|unfit| unfit.to_string().contains("already: rotate")));
     let mut client = bob(&server).await;
     let message = "From: Bob <bob@example.org>\r\nSubject: hello\r\n\r\nHello.\r\n";
     assert!(client.deliver("bob@example.org", &["x@example.net"], message).await.starts_with("250 "));
