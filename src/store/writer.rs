@@ -148,31 +148,42 @@ struct Job {
 /// The handle that sessions share.
 #[derive(Clone, Debug)]
 pub(crate) struct Writer {
-    jobs: Arc<Mutex<Option<mpsc::Sender<Job>>>>,
+    open: Arc<Mutex<Option<[mpsc::Sender<Job>; 2]>>>,
     tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
-    sender: mpsc::WeakSender<Job>,
+    /// What somebody waits for before they say yes.
+    urgent: mpsc::WeakSender<Job>,
+    /// Completions, which nobody waits for: on a connection of their own, so that they never make a batch of the others
+    /// longer.
+    afterwards: mpsc::WeakSender<Job>,
 }
 
 impl Writer {
     pub(crate) fn start(options: &PgConnectOptions, writers: usize, batch: usize) -> Self {
-        let (sender, receiver) = mpsc::channel(1024);
-        let receiver = Arc::new(Mutex::new(receiver));
-        let tasks = (0..writers).map(|_| tokio::spawn(run(options.clone(), Arc::clone(&receiver), batch))).collect();
-        let weak = sender.downgrade();
-        Self { jobs: Arc::new(Mutex::new(Some(sender))), tasks: Arc::new(Mutex::new(tasks)), sender: weak }
+        let line = |writers: usize| {
+            let (sender, receiver) = mpsc::channel(1024);
+            let receiver = Arc::new(Mutex::new(receiver));
+            let task = || tokio::spawn(run(options.clone(), Arc::clone(&receiver), batch));
+            (sender, (0..writers).map(|_| task()).collect::<Vec<_>>())
+        };
+        let ((urgent, mut tasks), (afterwards, last)) = (line(writers), line(1));
+        tasks.extend(last);
+        let weak = (urgent.downgrade(), afterwards.downgrade());
+        let open = Arc::new(Mutex::new(Some([urgent, afterwards])));
+        Self { open, tasks: Arc::new(Mutex::new(tasks)), urgent: weak.0, afterwards: weak.1 }
     }
 
     pub(crate) async fn deliver(&self, parcel: Parcel) -> Result<Receipt> {
+        let line = if parcel.completions.is_empty() { &self.urgent } else { &self.afterwards };
         let packed = pack(parcel).await?;
         let (answer, outcome) = oneshot::channel();
-        let sender = self.sender.upgrade().ok_or(Error::Stopping)?;
+        let sender = line.upgrade().ok_or(Error::Stopping)?;
         sender.send(Job { packed, answer }).await.map_err(|_| Error::Stopping)?;
         drop(sender);
         outcome.await.map_err(|_| Error::Stopping)?
     }
 
     pub(crate) async fn close(&self) {
-        self.jobs.lock().await.take();
+        self.open.lock().await.take();
         for task in self.tasks.lock().await.drain(..) {
             if task.await.is_err() {
                 tracing::error!("the group-commit writer ended by a panic");
