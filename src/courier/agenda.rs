@@ -282,6 +282,10 @@ impl Agenda {
         if self.office.hear_operators(true).await {
             self.next = Moment::now();
         }
+        // Whoever orders a retry may have mended the other side.
+        for site in self.office.all_sites() {
+            site.give_another_chance();
+        }
         let ids: HashSet<_> = match self.office.mail.queue().recalled(self.office.life.claim()).await {
             Ok(ids) => ids.into_iter().collect(),
             Err(error) => {

@@ -26,21 +26,21 @@ pub(crate) fn sender(outgoing: &Outgoing, now: DateTime<Utc>) -> Result<Sender, 
             Ret::Headers => posthorn_smtp::Ret::Headers,
         }),
         envid: outgoing.envid.clone(),
-        by: outgoing.deliver_by.and_then(|(by, mode)| left(by, mode, now)),
+        by: outgoing.deliver_by.map(|(by, mode)| left(by, mode, now)),
         priority: Some(outgoing.priority).filter(|priority| *priority != 0),
         require_tls: outgoing.require_tls,
         ..Sender::default()
     })
 }
 
-/// RFC 2852 §4.1.3: the time that is left. What is to be returned and is late already is not sent on.
-fn left(by: DateTime<Utc>, mode: ByMode, now: DateTime<Utc>) -> Option<By> {
+/// RFC 2852 §4.1.3: the time that is left. What is to be returned has a second for its last attempt, which is made when the
+/// time is up: the next host must take this as a promise, too.
+fn left(by: DateTime<Utc>, mode: ByMode, now: DateTime<Utc>) -> By {
     let seconds = (by - now).num_seconds();
-    let late = match mode {
-        ByMode::Notify => Late::Notify,
-        ByMode::Return => Late::Return,
-    };
-    (seconds > 0 || late == Late::Notify).then_some(By { seconds, late, trace: false })
+    match mode {
+        ByMode::Notify => By { seconds, late: Late::Notify, trace: false },
+        ByMode::Return => By { seconds: seconds.max(1), late: Late::Return, trace: false },
+    }
 }
 
 /// RCPT for a delivery.

@@ -1,5 +1,6 @@
 //! Opening a connection to a site: the hosts in order, their addresses, TLS as demanded, a login.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use posthorn_config::{DeliveryPhase as Phase, TlsDemand};
@@ -10,7 +11,7 @@ use posthorn_net::tls_report::{TallyKey, TlsFailed, TlsResult};
 use posthorn_net::{Called, Caller, Parted};
 use posthorn_smtp::{Client, ClientEvent, ClientFailure, ClientOptions, ClientTls, Reply};
 
-use crate::limit::{Place, Spur};
+use crate::limit::{Place, Places, Spur};
 use crate::path::{Hop, Hops};
 use crate::settle::SessionFacts;
 use crate::site::{Failure, Site};
@@ -143,13 +144,12 @@ async fn by_name(office: &Arc<Office>, site: &Arc<Site>, hop: &Hop) -> Result<Li
     // Addresses that have as many connections as they may are passed over.
     let mut place = None;
     if let Some(most) = options.connections_per_address.limit() {
-        let bucket = &options.connections_per_address.bucket;
-        let places = |address: String| office.limits.places(&format!("{bucket} {address}"), most as usize);
-        addresses.v4.retain(|address| places(address.to_string()).has_room());
-        addresses.v6.retain(|address| places(address.to_string()).has_room());
+        let places = |address: IpAddr| places(office, site, address, most);
+        addresses.v4.retain(|address| places((*address).into()).has_room());
+        addresses.v6.retain(|address| places((*address).into()).has_room());
         let first = addresses.in_turn(hop.port, options.prefer_ipv6).first().map(|first| first.ip());
         let waiter = || Arc::downgrade(&(Arc::clone(site) as Arc<dyn Spur>));
-        place = first.and_then(|first| places(first.to_string()).take(waiter()));
+        place = first.and_then(|first| places(first).take(waiter()));
         if place.is_none() {
             let reply = Reply::new(451, 4, 5, "all its addresses have as many connections as they may");
             return Err(Failure { full: true, ..failed(reply) });
@@ -167,7 +167,23 @@ async fn fixed(
     name: String,
 ) -> Result<Line, Failure> {
     let (demand, server_name, tls) = usual(office, site, &name);
-    open(office, site, Candidate { host, target, demand, server_name, tls, place: None }).await
+    let mut place = None;
+    if let (Target::Tcp(addresses), Some(most)) = (&target, site.options.connections_per_address.limit()) {
+        let waiter = Arc::downgrade(&(Arc::clone(site) as Arc<dyn Spur>));
+        let first = addresses.first().map(|first| first.ip());
+        place = first.and_then(|first| places(office, site, first, most).take(waiter));
+        if place.is_none() {
+            let reply = Reply::new(451, 4, 5, "its address has as many connections as it may");
+            return Err(Failure { host: Some(host), reply, session: None, full: true });
+        }
+    }
+    open(office, site, Candidate { host, target, demand, server_name, tls, place }).await
+}
+
+/// The connections that this and other sites may have to an address together.
+fn places(office: &Office, site: &Site, address: IpAddr, most: u32) -> Arc<Places> {
+    let bucket = &site.options.connections_per_address.bucket;
+    office.limits.places(&format!("{bucket} {address}"), most as usize)
 }
 
 /// What TLS must give where DANE says nothing.

@@ -151,7 +151,7 @@ fn rule(office: &Office, settled: &Settled, now: DateTime<Utc>) -> Ruling {
             Ruling { news: Some(news), ..ruling(Some("failed"), Outcome::Gone) }
         }
         Verdict::PutOff(until) => {
-            let due = (*until).min(retry::end_of(&settled.outgoing, None).max(now + delta(Duration::from_secs(1))));
+            let due = retry::put_off(*until, now, retry::end_of(&settled.outgoing, None));
             let notice_at = settled.row.delivery.notice_at;
             let outcome = Outcome::Deferred { due_at: due, notice_at, attempted: false };
             Ruling { due: Some(due), attempted: false, ..ruling(None, outcome) }
@@ -191,8 +191,11 @@ fn deferred(office: &Office, settled: &Settled, now: DateTime<Utc>, reply: Optio
         None => due,
     };
     let late = delivery.notice_at.is_some_and(|at| at <= now);
+    // The sender wants to know at that time, not hours later: it is the time of an attempt as well.
+    let by = retry::told_at(outgoing).filter(|by| *by > now);
+    let due = by.filter(|by| delivery.notice_at.is_some_and(|at| at <= *by)).map_or(due, |by| due.min(by));
     let told = News { retries_until: Some(end), ..news(Action::Delayed, status(settled.reply.as_ref(), 4)) };
-    let notice_at = delivery.notice_at.filter(|_| !late);
+    let notice_at = if late { by } else { delivery.notice_at };
     Ruling {
         kind: Some("deferred"),
         outcome: Outcome::Deferred { due_at: due, notice_at, attempted: true },

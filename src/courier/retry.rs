@@ -26,6 +26,12 @@ pub(crate) fn next(policy: &QueuePolicy, attempts: u32, now: DateTime<Utc>, end:
     Next::At((now + delta(wait)).min(end))
 }
 
+/// When what may not be tried now is looked at again. The end of its life is a time to look as well, but what is over
+/// already waits as long as the rest: nothing expires without a last attempt.
+pub(crate) fn put_off(until: DateTime<Utc>, now: DateTime<Utc>, end: DateTime<Utc>) -> DateTime<Utc> {
+    if end > now { until.min(end) } else { until }
+}
+
 /// The end of a message's life: its expiry, or the moment by which it was to be returned (RFC 2852 §4). An operator may
 /// have shortened the time for a destination.
 pub(crate) fn end_of(outgoing: &Outgoing, expire: Option<Duration>) -> DateTime<Utc> {
@@ -37,6 +43,11 @@ pub(crate) fn end_of(outgoing: &Outgoing, expire: Option<Duration>) -> DateTime<
         Some((by, ByMode::Return)) => end.min(by),
         _ => end,
     }
+}
+
+/// When the sender is to be told that the message is late (RFC 2852 §4).
+pub(crate) fn told_at(outgoing: &Outgoing) -> Option<DateTime<Utc>> {
+    outgoing.deliver_by.and_then(|(by, mode)| (mode == ByMode::Notify).then_some(by))
 }
 
 /// A span as chrono counts it; absurdly long ones are cut to a century.
@@ -73,6 +84,16 @@ mod tests {
         }
         assert_eq!(waits[..8], [20, 40, 80, 160, 320, 640, 720, 720]);
         assert_eq!((now, attempts), (end, 16));
+    }
+
+    #[test]
+    fn what_is_put_off_beyond_its_end_does_not_turn_in_a_circle() {
+        let now = DateTime::from_timestamp(1_700_000_000, 0).expect("a time");
+        let until = now + TimeDelta::minutes(10);
+        assert_eq!(put_off(until, now, now + TimeDelta::minutes(1)), now + TimeDelta::minutes(1));
+        for end in [now, now - TimeDelta::days(1), now + TimeDelta::days(1)] {
+            assert_eq!(put_off(until, now, end), until);
+        }
     }
 
     #[test]

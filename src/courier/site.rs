@@ -293,6 +293,13 @@ impl Site {
         }
     }
 
+    /// Forgets that it could not be reached: the next job is tried.
+    pub(crate) fn give_another_chance(&self) {
+        let mut state = self.state.lock();
+        (state.failures, state.down) = (0, None);
+        state.unwell.clear();
+    }
+
     /// A connection on its way is no longer wanted: we stop.
     pub(crate) fn abandoned(&self) {
         let mut state = self.state.lock();

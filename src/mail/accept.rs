@@ -239,5 +239,5 @@ pub(crate) fn passing(id: MessageId, raw: &Bytes, now: DateTime<Utc>) -> NewMess
 /// A message's id as replies, traces and Message-IDs write it.
 #[must_use]
 pub fn id_text(id: MessageId) -> String {
-    format!("{:x}", id.0)
+    id.to_string()
 }

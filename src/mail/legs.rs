@@ -4,11 +4,11 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use posthorn_model::{Address, BodyType, Domain, Lane, MessageId, Notify, QueueId, QueueOrigin};
+use posthorn_model::{Address, BodyType, ByMode, Domain, Lane, MessageId, Notify, QueueId, QueueOrigin};
 use posthorn_store::queue::{NewDelivery, NewOutgoing, Outgoing};
 use posthorn_store::writer::NewMessage;
 
-use crate::envelope::{Envelope, Source};
+use crate::envelope::{Envelope, Source, Terms};
 use crate::route::Route;
 use crate::{Mail, Result};
 
@@ -172,7 +172,8 @@ impl Mail {
         let due_at = due_at(envelope, now);
         let expires_at = after(due_at, policy.expire.duration());
         let notice = policy.delay_notice.duration();
-        let notice_at = (!notice.is_zero() && leg.sender.is_some()).then(|| after(due_at, notice));
+        let notice_at = [(!notice.is_zero()).then(|| after(due_at, notice)), late_at(terms, now)];
+        let notice_at = notice_at.into_iter().flatten().min().filter(|_| leg.sender.is_some());
         let row = |whom: &Whom| NewDelivery {
             id: self.store.delivery_id(),
             recipient: whom.address.to_string(),
@@ -219,6 +220,11 @@ fn body_type(said: BodyType, message: &NewMessage) -> BodyType {
     }
 }
 
+/// When the sender is to be told that a message is late (RFC 2852 §4); who had it before tells of what was late already.
+fn late_at(terms: &Terms, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    terms.deliver_by.and_then(|(by, mode)| (mode == ByMode::Notify && by > now).then_some(by))
+}
+
 /// When a message may leave.
 pub(crate) fn due_at(envelope: &Envelope, now: DateTime<Utc>) -> DateTime<Utc> {
     envelope.terms.hold_until.filter(|until| *until > now).unwrap_or(now)
@@ -242,6 +248,17 @@ pub(crate) fn message_of(legs: &mut [NewOutgoing], message: MessageId) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn senders_are_told_when_mail_is_late() {
+        let now = DateTime::<Utc>::UNIX_EPOCH;
+        let by = now + chrono::TimeDelta::hours(1);
+        let terms = |by| Terms { deliver_by: by, ..Terms::default() };
+        assert_eq!(late_at(&terms(Some((by, ByMode::Notify))), now), Some(by));
+        for other in [None, Some((by, ByMode::Return)), Some((now, ByMode::Notify))] {
+            assert_eq!(late_at(&terms(other), now), None);
+        }
+    }
 
     #[test]
     fn a_name_that_was_passed_is_known_again() {

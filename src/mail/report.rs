@@ -93,9 +93,19 @@ impl Mail {
         let wanted: Vec<&Finding<'_>> = findings.iter().filter(|finding| is_wanted(finding)).collect();
         let mut told = Vec::new();
         let mut letter = None;
-        if !wanted.is_empty()
-            && let Some(to) = self.author(outgoing).await?
-        {
+        let author = if wanted.is_empty() { None } else { self.author(outgoing).await? };
+        let failed: Vec<&str> = findings
+            .iter()
+            .filter(|finding| finding.action == Action::Failed)
+            .map(|finding| finding.delivery.recipient.as_str())
+            .collect();
+        if author.is_none() && !failed.is_empty() {
+            let why = if wanted.is_empty() { "the sender does not want to know" } else { "there is nobody to tell" };
+            let detail =
+                object([("action", Action::Failed.as_str().into()), ("about", failed.into()), ("why", why.into())]);
+            told.push(TraceEntry { outgoing: Some(outgoing.id), ..self.entry(outgoing.message, "unreported", detail) });
+        }
+        if let Some(to) = author {
             letter = self.letter(outgoing, &wanted, octets, &to).await?;
             let whom: Vec<&str> = wanted.iter().map(|finding| finding.delivery.recipient.as_str()).collect();
             let action = wanted.first().map(|finding| finding.action.as_str());
@@ -197,13 +207,20 @@ impl Mail {
         });
         let targets = places.collect();
         let elsewhere = if remote { std::slice::from_ref(to) } else { route.onward() };
-        let outgoing =
-            elsewhere.iter().map(|address| self.report_leg(&message, address, (raw.body_type, raw.smtputf8))).collect();
+        let outgoing = elsewhere
+            .iter()
+            .map(|address| self.report_leg(&message, address, (raw.body_type, raw.smtputf8, about.require_tls)))
+            .collect();
         let octets = Octets::leaving(message.header.clone(), message.text.clone());
         Ok(Some(Letter { message, targets, outgoing, octets }))
     }
 
-    fn report_leg(&self, message: &NewMessage, to: &Address, (body_type, smtputf8): (BodyType, bool)) -> NewOutgoing {
+    fn report_leg(
+        &self,
+        message: &NewMessage,
+        to: &Address,
+        (body_type, smtputf8, require_tls): (BodyType, bool, bool),
+    ) -> NewOutgoing {
         let now = message.received_at;
         let outgoing = Outgoing {
             id: self.store.queue_id(),
@@ -214,7 +231,7 @@ impl Mail {
             origin: QueueOrigin::Report,
             body_type,
             smtputf8,
-            require_tls: false,
+            require_tls,
             envid: None,
             ret: None,
             priority: 0,
@@ -240,7 +257,7 @@ impl Mail {
 
     /// What comes back of the message.
     async fn returned(&self, about: &Outgoing, octets: Option<&Octets>) -> Result<Octets> {
-        let full = about.ret == Some(Ret::Full) && about.size <= RETURNED;
+        let full = returns_text(about);
         if let Some(octets) = octets {
             let text = if full { octets.text.clone() } else { Bytes::new() };
             return Ok(Octets { header: octets.header.clone(), text });
@@ -397,6 +414,12 @@ impl Mail {
             tracing::warn!(%error, "recipients that do not exist were not put on the suppression list");
         }
     }
+}
+
+/// Whether the text comes back with the header.
+fn returns_text(about: &Outgoing) -> bool {
+    // RFC 8689 §5: the way back may be less private than the way there.
+    about.ret == Some(Ret::Full) && about.size <= RETURNED && !about.require_tls
 }
 
 /// Whether the sender wants to know (RFC 3461 §4.1).

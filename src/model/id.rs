@@ -33,11 +33,6 @@ id! {
     MailboxId
 }
 id! {
-    /// A stored message, shared by all mailboxes that hold it; also the source of EMAILID (RFC 8474).
-    /// Time-ordered: 41 bits of milliseconds, 10 of node, 12 of sequence.
-    MessageId
-}
-id! {
     /// A process that delivers, in its claims on deliveries; void when the courier no longer renews its lease.
     ClaimId
 }
@@ -88,6 +83,11 @@ macro_rules! shown {
 pub struct MalformedId;
 
 shown! {
+    /// A stored message, shared by all mailboxes that hold it; also the source of EMAILID (RFC 8474). In hexadecimal.
+    /// Time-ordered: 41 bits of milliseconds, 10 of node, 12 of sequence.
+    MessageId
+}
+shown! {
     /// An envelope of a message that leaves: the queue id of replies, logs and commands, in hexadecimal.
     /// Time-ordered like [`MessageId`].
     QueueId
@@ -100,6 +100,14 @@ shown! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_that_people_see_are_written_alike() {
+        assert_eq!(
+            (MessageId(0x1f2e).to_string(), QueueId(0x1f2e).to_string()),
+            ("1f2e".to_owned(), "1f2e".to_owned())
+        );
+    }
 
     #[test]
     fn a_queue_id_is_read_as_it_is_shown() {

@@ -21,7 +21,7 @@ use posthorn_wire::{Machine, Secured, Step};
 use self::body::Stuffer;
 pub use self::capability::Capabilities;
 use self::reading::{Read, ReplyReader};
-use crate::{BodyType, Dialect, Extension, Recipient, Reply, Sender};
+use crate::{BodyType, Dialect, Extension, Late, Recipient, Reply, Sender};
 
 /// How a client session behaves.
 #[derive(Clone, Debug)]
@@ -248,7 +248,8 @@ impl Client {
     }
 
     /// Sends an envelope after [`ClientEvent::Ready`]; pipelined where the server takes that. Parameters that the server did
-    /// not offer are left out; a message that only they make possible is refused here with 5.6.3, 5.6.7 or 5.7.30.
+    /// not offer are left out; a message that only they make possible is refused here with 5.3.3, 5.6.3, 5.6.7 or
+    /// 5.7.30.
     pub fn send(&mut self, envelope: &Envelope) {
         if !self.is_idle() {
             return;
@@ -265,6 +266,14 @@ impl Client {
         } else if envelope.sender.require_tls && !offers(Extension::RequireTls) {
             // RFC 8689 §5.
             Some(Reply::new(550, 7, 30, "The next server does not promise TLS on the further way (REQUIRETLS)"))
+        } else if is_promise_lost(&envelope.sender, &self.capabilities) && self.options.dialect != Dialect::Lmtp {
+            // With LMTP it is delivered then, which is in time.
+            Some(Reply::new(
+                554,
+                3,
+                3,
+                "The next server does not promise to return the message when it is late (DELIVERBY)",
+            ))
         } else {
             None
         };
@@ -455,4 +464,9 @@ impl Machine for Client {
             self.hello(true);
         }
     }
+}
+
+/// Whether a message is to be returned when it is late, and the next server would not do that (RFC 2852 §4.1.4.1).
+fn is_promise_lost(sender: &Sender, server: &Capabilities) -> bool {
+    sender.by.is_some_and(|by| by.late == Late::Return) && !server.offers(Extension::DeliverBy)
 }

@@ -26,7 +26,9 @@ use crate::messages::Octets;
 pub use claims::{Claimed, Wanted, Work, claim, next_due, recalled, take};
 pub use couriers::{Freed, enlist, free_dead, renew, retire};
 pub use filter::{Filter, Found, count, select};
-pub use orders::{Changed, bind, bring_forward, call, hold, postpone, recall, release, reroute, retry};
+pub use orders::{
+    Changed, bind, bring_forward, bring_forward_bound, call, hold, postpone, recall, release, reroute, retry,
+};
 pub use rows::{deliveries, load};
 
 /// The channel that couriers listen on.

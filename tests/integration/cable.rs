@@ -53,6 +53,11 @@ impl Cable {
         self.state.send_replace(State::MuteBehind(octets));
     }
 
+    /// Whether that question was there.
+    pub(crate) fn is_mute(&self) -> bool {
+        *self.state.borrow() == State::Mute
+    }
+
     pub(crate) fn freeze(&self) {
         self.state.send_replace(State::Frozen);
     }
@@ -74,8 +79,8 @@ async fn lead(near: UnixStream, far: PathBuf, state: Arc<watch::Sender<State>>) 
     let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
     let mut watched = state.subscribe();
     tokio::select! {
-        () = copy(from_near, to_far, &state, |state| state == State::Frozen) => {}
-        () = copy(from_far, to_near, &state, |state| matches!(state, State::Frozen | State::Mute)) => {}
+        () = copy(from_near, to_far, &state, |state| matches!(state, State::Frozen | State::Cut)) => {}
+        () = copy(from_far, to_near, &state, |state| !matches!(state, State::Whole | State::MuteBehind(_))) => {}
         _ = watched.wait_for(|state| *state == State::Cut) => {}
     }
 }
@@ -94,7 +99,8 @@ async fn copy(
             return;
         }
         let octets = &buffer[..count];
-        if let State::MuteBehind(sought) = *watched.borrow()
+        let now = *watched.borrow();
+        if let State::MuteBehind(sought) = now
             && octets.windows(sought.len()).any(|window| window == sought)
         {
             state.send_replace(State::Mute);

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use harness::dns::DnsServer;
 use posthorn_config::{Config, Next, NextHost, Route, Span};
 use posthorn_mail::envelope::{Envelope, Recipient, Source};
+use posthorn_mail::queue::{Order, Selection};
 use posthorn_model::{Address, Notify};
 use tokio::time::sleep;
 
@@ -117,6 +118,24 @@ async fn what_cannot_be_reached_expires_and_its_sender_is_told() {
     assert_eq!(messages.len(), 1, "one report for both recipients");
     assert!(messages[0].octets.contains("a@dead.example") && messages[0].octets.contains("b@dead.example"));
     assert_eq!(office.rows().await, []);
+    office.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_s_retry_tries_a_host_that_failed_a_moment_ago() {
+    let receiver = Receiver::new("", |line, seen| {
+        let first = seen.connections.load(std::sync::atomic::Ordering::Relaxed) == 1;
+        (line.starts_with("EHLO") && first).then(|| "421 4.3.2 down".to_owned())
+    })
+    .await;
+    let office = Office::new(receiver.port, |_| {}).await;
+    office.send(&["a@one.example"]).await;
+    until("a failure", async || office.rows().await.iter().any(|row| row.1 == 1)).await;
+    // The clock stands still: the host failed a moment ago.
+    let everything = Selection::default();
+    office.mail.queue().order(&everything, &Order::Retry, false, 0).await.expect("the store works");
+    until("another attempt", async || office.rows().await.is_empty()).await;
+    assert_eq!((receiver.connections(), receiver.messages().len()), (2, 1));
     office.stop().await;
 }
 

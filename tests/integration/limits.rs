@@ -82,7 +82,7 @@ async fn domains_on_one_set_of_hosts_share_its_connections() {
         }
         let open = || receiver.seen.open.load(Ordering::Relaxed);
         until("both sites use what they have", async || open() == 2 * limit).await;
-        assert_eq!(office.courier().stats().resident, 24, "everything waits");
+        until("everything waits", async || office.courier().stats().resident == 24).await;
         let sites = office.courier().sites();
         let mut connections: Vec<_> = sites.iter().map(|site| (site.name.as_str(), site.connections)).collect();
         connections.sort_unstable();
@@ -93,4 +93,25 @@ async fn domains_on_one_set_of_hosts_share_its_connections() {
         assert_eq!(receiver.seen.most.load(Ordering::Relaxed), 2 * limit, "never more");
         office.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_to_an_address_keeps_the_limit_of_addresses() {
+    let receiver = Receiver::new("PIPELINING", |line, _| line.starts_with(". ").then(|| "wait".to_owned())).await;
+    let office = Office::new(receiver.port, |config| {
+        config.delivery.options.connections = Some(8);
+        config.delivery.options.connections_per_address = Some(2);
+    })
+    .await;
+    for number in 0..8 {
+        office.send(&[&format!("u{number}@one.example")]).await;
+    }
+    until("it uses what it has", async || receiver.seen.open.load(Ordering::Relaxed) == 2).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    receiver.seen.gate.send_replace(true);
+    until("all is sent", async || receiver.messages().len() == 8).await;
+    office.settled().await;
+    assert_eq!(receiver.seen.most.load(Ordering::Relaxed), 2, "never more");
+    assert!(office.rows().await.is_empty(), "nothing was deferred for want of a connection");
+    office.stop().await;
 }

@@ -16,6 +16,7 @@ mod outgoing;
 mod passwords;
 mod peers;
 mod port25;
+mod promises;
 mod proxy;
 mod queue_commands;
 mod queue_rows;

@@ -14,6 +14,7 @@ use posthorn_model::{Address, Clock};
 use posthorn_net::Roots;
 use posthorn_net::dns::{Dns, DnsOptions};
 use posthorn_store::{Options, Store};
+use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Instant, sleep};
 
 use crate::cable::Cable;
@@ -40,6 +41,9 @@ impl Clock for Stepped {
     }
 }
 
+/// A delivery in the queue, as [`Office::rows`] shows it.
+pub(crate) type Row = (String, i32, String, bool, i64);
+
 pub(crate) struct Office {
     pub(crate) mail: Mail,
     pub(crate) courier: Option<Courier>,
@@ -51,7 +55,7 @@ pub(crate) struct Office {
     port: u16,
     /// On the way to the database.
     pub(crate) cable: Cable,
-    pub(crate) database: TestDatabase,
+    database: TestDatabase,
 }
 
 /// What an office is made with.
@@ -157,31 +161,30 @@ impl Office {
         self.courier().wake().await;
     }
 
+    /// A connection to the database that does not lead through the cable.
+    pub(crate) async fn beside(&self) -> PgConnection {
+        PgConnection::connect(&self.database.url).await.expect("the database")
+    }
+
     /// Rows of deliveries: recipient, attempts, last reply, whether it is claimed, and minutes until it is due.
-    pub(crate) async fn rows(&self) -> Vec<(String, i32, String, bool, i64)> {
-        let mut connection = self.mail.store().acquire().await.expect("the store works");
-        let rows: Vec<(String, i32, Option<String>, Option<i64>, DateTime<Utc>)> =
-            sqlx::query_as("select recipient, attempts, last_reply, claim, due_at from delivery order by recipient")
-                .fetch_all(&mut *connection)
-                .await
-                .expect("rows");
-        let now = self.mail.now();
-        let row =
-            |(recipient, attempts, reply, claim, due): (String, i32, Option<String>, Option<i64>, DateTime<Utc>)| {
-                (recipient, attempts, reply.unwrap_or_default(), claim.is_some(), (due - now).num_minutes())
-            };
-        rows.into_iter().map(row).collect()
+    pub(crate) async fn rows(&self) -> Vec<Row> {
+        let mut connection = self.beside().await;
+        let statement = "select recipient, attempts, coalesce(last_reply, ''), claim is not null,
+                floor(extract(epoch from due_at - $1) / 60)::bigint
+            from delivery order by recipient";
+        let rows = sqlx::query_as(statement).bind(self.mail.now()).fetch_all(&mut connection);
+        rows.await.expect("rows")
     }
 
     /// How many deliveries are in a hand, or should be: due, and not to a domain that waits while its site is suspended.
     pub(crate) async fn open(&self, waits: &str) -> i64 {
         let now = self.mail.now();
         let suspended = self.courier().sites().iter().any(|site| site.suspended_until.is_some());
-        let mut connection = self.mail.store().acquire().await.expect("the store works");
+        let mut connection = self.beside().await;
         let statement = "select count(*) from delivery
             where claim is not null or state = 1 and due_at <= $1 and not (domain = $2 and $3)";
         let counted = sqlx::query_scalar(statement).bind(now).bind(waits).bind(suspended);
-        counted.fetch_one(&mut *connection).await.expect("a number")
+        counted.fetch_one(&mut connection).await.expect("a number")
     }
 
     /// When something is due later than now.
@@ -192,8 +195,8 @@ impl Office {
     /// The trace of everything: when, what, and the rest.
     pub(crate) async fn trace(&self) -> Vec<(DateTime<Utc>, String, String)> {
         self.mail.store().chronicle().flush().await;
-        let mut connection = self.mail.store().acquire().await.expect("the store works");
-        let rows = sqlx::query_as("select at, kind, detail::text from trace order by at").fetch_all(&mut *connection);
+        let mut connection = self.beside().await;
+        let rows = sqlx::query_as("select at, kind, detail::text from trace order by at").fetch_all(&mut connection);
         rows.await.expect("rows")
     }
 

@@ -55,11 +55,11 @@ impl Fixture {
         broken
     }
 
-    /// A courier whose lease ends at the time given.
-    async fn courier(&self, until: DateTime<Utc>) -> ClaimId {
+    /// A courier whose lease lasts.
+    async fn courier(&self) -> ClaimId {
         let me = self.store.claim_id();
         let mut connection = self.store.acquire().await.expect("the store works");
-        queue::enlist(&mut connection, me, "here", noon(), until).await.expect("enlisted");
+        queue::enlist(&mut connection, me, "here", LEASE).await.expect("enlisted");
         me
     }
 
@@ -160,6 +160,9 @@ fn noon() -> DateTime<Utc> {
     DateTime::from_timestamp(1_795_262_400, 0).expect("a moment")
 }
 
+/// Longer than any test.
+const LEASE: Duration = Duration::from_secs(3600);
+
 const ALL: Wanted<'static> = Wanted { per_domain: 100, limit: 1000, after: None, skip: &[] };
 
 fn done(delivery: DeliveryId, claim: ClaimId, outcome: Outcome) -> Completion {
@@ -169,7 +172,7 @@ fn done(delivery: DeliveryId, claim: ClaimId, outcome: Outcome) -> Completion {
 #[tokio::test]
 async fn a_message_that_only_leaves_is_queued_claimed_and_gone() {
     let fixture = Fixture::new().await;
-    let me = fixture.courier(noon() + TimeDelta::minutes(1)).await;
+    let me = fixture.courier().await;
     let sent = fixture.send(&["a@example.net", "b@example.com"]).await;
     assert_eq!(fixture.number("select count(*) from message").await, 0);
     assert_eq!(fixture.check().await, [""; 0]);
@@ -208,7 +211,7 @@ async fn a_message_that_only_leaves_is_queued_claimed_and_gone() {
 #[tokio::test]
 async fn what_is_deferred_held_or_set_aside_keeps_why() {
     let fixture = Fixture::new().await;
-    let me = fixture.courier(noon() + TimeDelta::minutes(1)).await;
+    let me = fixture.courier().await;
     let sent = fixture.send_for(&["a@example.net", "b@example.net", "c@example.net", "d@example.net"], Some(me)).await;
     let ids: Vec<DeliveryId> = sent.deliveries.iter().map(|delivery| delivery.id).collect();
     let later = noon() + TimeDelta::minutes(20);
@@ -247,19 +250,20 @@ async fn what_is_deferred_held_or_set_aside_keeps_why() {
 #[tokio::test]
 async fn only_who_has_it_in_hand_completes_it() {
     let fixture = Fixture::new().await;
-    let old = fixture.courier(noon()).await;
-    let new = fixture.courier(noon() + TimeDelta::minutes(5)).await;
+    let old = fixture.courier().await;
+    let new = fixture.courier().await;
     let sent = fixture.send_for(&["a@example.net", "b@example.net"], Some(old)).await;
     let ids: Vec<DeliveryId> = sent.deliveries.iter().map(|delivery| delivery.id).collect();
     assert!(fixture.claim(new, noon(), ALL).await.is_empty());
 
     let mut connection = fixture.store.acquire().await.expect("the store works");
-    assert!(queue::renew(&mut connection, old, noon() + TimeDelta::seconds(9)).await.expect("renewed"));
-    let freed = queue::free_dead(&mut connection, noon() + TimeDelta::seconds(9)).await.expect("freed");
-    assert_eq!(freed, queue::Freed::default());
-    let freed = queue::free_dead(&mut connection, noon() + TimeDelta::seconds(10)).await.expect("freed");
+    assert!(queue::renew(&mut connection, old, LEASE).await.expect("renewed"));
+    let freed = queue::free_dead(&mut connection).await.expect("freed");
+    assert_eq!(freed, queue::Freed::default(), "it was renewed");
+    assert!(queue::renew(&mut connection, old, Duration::ZERO).await.expect("renewed"));
+    let freed = queue::free_dead(&mut connection).await.expect("freed");
     assert_eq!((freed.hosts, freed.deliveries), (vec!["here".to_owned()], 2));
-    assert!(!queue::renew(&mut connection, old, noon() + TimeDelta::minutes(9)).await.expect("an answer"));
+    assert!(!queue::renew(&mut connection, old, LEASE).await.expect("an answer"));
 
     assert_eq!(fixture.complete(vec![done(ids[0], old, Outcome::Gone)]).await, [false], "the claim is void");
     assert_eq!(fixture.claim(new, noon(), Wanted { limit: 1, ..ALL }).await, ["a@example.net"]);
@@ -268,7 +272,7 @@ async fn only_who_has_it_in_hand_completes_it() {
     // Enqueued for a courier that lost its lease meanwhile.
     fixture.send_for(&["c@example.net"], Some(old)).await;
     assert_eq!(fixture.check().await, ["deliveries are in the hand of couriers that exist"]);
-    assert_eq!(queue::free_dead(&mut connection, noon()).await.expect("freed").deliveries, 1);
+    assert_eq!(queue::free_dead(&mut connection).await.expect("freed").deliveries, 1);
 
     assert_eq!(fixture.claim(new, noon(), ALL).await.len(), 2);
     assert_eq!(queue::retire(&mut connection, new).await.expect("retired"), 2);
@@ -280,7 +284,7 @@ async fn only_who_has_it_in_hand_completes_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_writers_that_finish_one_envelope_leave_nothing() {
     let fixture = Fixture::new().await;
-    let me = fixture.courier(noon() + TimeDelta::minutes(1)).await;
+    let me = fixture.courier().await;
     let names: Vec<String> = (0..40).map(|number| format!("r{number}@example.net")).collect();
     let to: Vec<&str> = names.iter().map(String::as_str).collect();
     for _ in 0..5 {
@@ -349,7 +353,7 @@ async fn what_is_bound_to_a_refused_target_is_not_queued() {
     assert_eq!(fixture.number("select count(*) from message").await, 0);
 
     // Here and there share one body, which stays when it left.
-    let me = fixture.courier(noon() + TimeDelta::minutes(1)).await;
+    let me = fixture.courier().await;
     let mut both = parcel(vec![free], Some(0));
     both.outgoing[0].claim = Some(me);
     let gone = done(both.outgoing[0].deliveries[0].id, me, Outcome::Gone);
@@ -364,7 +368,7 @@ async fn what_is_bound_to_a_refused_target_is_not_queued() {
 #[tokio::test]
 async fn a_report_is_queued_with_what_it_reports_or_not_at_all() {
     let fixture = Fixture::new().await;
-    let me = fixture.courier(noon() + TimeDelta::minutes(1)).await;
+    let me = fixture.courier().await;
     let [_, free] = mailboxes(&fixture).await;
     let sent = fixture.send_for(&["a@example.net"], Some(me)).await;
     fixture
@@ -408,7 +412,7 @@ async fn a_report_is_queued_with_what_it_reports_or_not_at_all() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_parcel_that_cannot_be_stored_fails_alone() {
     let fixture = Fixture::new().await;
-    let me = fixture.courier(noon() + TimeDelta::minutes(1)).await;
+    let me = fixture.courier().await;
     let [_, free] = mailboxes(&fixture).await;
     let taken = fixture.send_for(&["first@example.net"], Some(me)).await.outgoing.id;
     let mut tasks = tokio::task::JoinSet::new();
@@ -439,7 +443,7 @@ async fn one_parcel_that_cannot_be_stored_fails_alone() {
 #[tokio::test]
 async fn couriers_are_told_once_and_only_of_what_nobody_has() {
     let fixture = Fixture::new().await;
-    let me = fixture.courier(noon() + TimeDelta::minutes(1)).await;
+    let me = fixture.courier().await;
     let mut listener = fixture.store.queue_listener().await.expect("listening");
     let mine = fixture.send_for(&["a@example.net", "b@example.net"], Some(me)).await;
     let silence = tokio::time::timeout(Duration::from_millis(200), listener.next()).await;
@@ -465,7 +469,7 @@ async fn couriers_are_told_once_and_only_of_what_nobody_has() {
 #[tokio::test]
 async fn operators_find_and_order() {
     let fixture = Fixture::new().await;
-    let me = fixture.courier(noon() + TimeDelta::minutes(1)).await;
+    let me = fixture.courier().await;
     let first = fixture.send(&["ann@example.net", "Bob@example.com"]).await;
     let second = fixture.send_for(&["ann@example.net", "eve@[192.0.2.1]"], Some(me)).await;
     let mut connection = fixture.store.acquire().await.expect("the store works");
@@ -506,7 +510,7 @@ async fn operators_find_and_order() {
     let rest = queue::select(&mut connection, &all(), Some(page[1].delivery), 9).await.expect("read");
     assert_eq!(rest.iter().map(|found| found.outgoing).collect::<Vec<_>>(), [second.outgoing.id; 2]);
     let ids: Vec<DeliveryId> = page.iter().chain(&rest).map(|found| found.delivery).collect();
-    let operator = fixture.courier(noon() + TimeDelta::minutes(1)).await;
+    let operator = fixture.courier().await;
     let taken = queue::take(&mut connection, operator, &ids).await.expect("taken");
     assert_eq!(
         taken.iter().map(|(outgoing, rows)| (outgoing.id, rows.len())).collect::<Vec<_>>(),
@@ -519,6 +523,8 @@ async fn operators_find_and_order() {
     assert_eq!(fixture.row(ids[0]).await.expect("it is there").due_at, later);
     assert_eq!(queue::bring_forward(&mut connection, &["example.net".to_owned()], noon()).await.expect("brought"), 1);
     assert_eq!(queue::postpone(&mut connection, &["example.net".to_owned()], later).await.expect("put off"), 1);
+    let brought = queue::bring_forward_bound(&mut connection, "b1", noon()).await.expect("an answer");
+    assert_eq!(brought, 0, "it was not looked at yet: its sender wants it to wait");
     assert_eq!(
         queue::retry(&mut connection, &ids, noon()).await.expect("due"),
         queue::Changed { deliveries: 1, in_hand: 0 }
@@ -537,9 +543,27 @@ async fn operators_find_and_order() {
 }
 
 #[tokio::test]
+async fn what_waits_for_a_binding_is_brought_forward() {
+    let fixture = Fixture::new().await;
+    let me = fixture.courier().await;
+    let sent = fixture.send_for(&["a@example.net", "b@example.net", "c@example.net"], Some(me)).await;
+    let later = noon() + TimeDelta::minutes(10);
+    let put_off = |at: usize, binding: Option<&str>, attempted| Completion {
+        binding: binding.map(str::to_owned),
+        ..done(sent.deliveries[at].id, me, Outcome::Deferred { due_at: later, notice_at: None, attempted })
+    };
+    // Before it was known from where, from this binding, and from another.
+    let all = vec![put_off(0, None, false), put_off(1, Some("b1"), true), put_off(2, Some("b2"), true)];
+    assert_eq!(fixture.complete(all).await, [true; 3]);
+    let mut connection = fixture.store.acquire().await.expect("the store works");
+    assert_eq!(queue::bring_forward_bound(&mut connection, "b1", noon()).await.expect("brought"), 2);
+    assert_eq!(fixture.claim(me, noon(), ALL).await, ["a@example.net", "b@example.net"]);
+}
+
+#[tokio::test]
 async fn domains_take_turns_and_lanes_go_first() {
     let fixture = Fixture::new().await;
-    let me = fixture.courier(noon() + TimeDelta::minutes(1)).await;
+    let me = fixture.courier().await;
     fixture.send(&["1@big.example", "2@big.example", "3@big.example", "1@small.example", "1@gone.example"]).await;
     fixture.run("update delivery set lane = 0 where recipient = '3@big.example'; update delivery set due_at = due_at - interval '1 s' where recipient = '2@big.example'").await;
     let skip = ["gone.example".to_owned()];
@@ -553,7 +577,7 @@ async fn domains_take_turns_and_lanes_go_first() {
 #[tokio::test]
 async fn a_great_backlog_of_one_domain_hides_nobody() {
     let fixture = Fixture::new().await;
-    let me = fixture.courier(noon() + TimeDelta::minutes(1)).await;
+    let me = fixture.courier().await;
     let small = fixture.send(&["z@small.example"]).await;
     fixture
         .run(
@@ -586,7 +610,7 @@ async fn two_couriers_never_claim_the_same() {
     fixture.send(&to).await;
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..4 {
-        let me = fixture.courier(noon() + TimeDelta::minutes(1)).await;
+        let me = fixture.courier().await;
         let store = fixture.store.clone();
         tasks.spawn(async move {
             let mut mine = Vec::new();
@@ -609,7 +633,7 @@ async fn two_couriers_never_claim_the_same() {
 #[tokio::test]
 async fn a_row_that_cannot_be_read_is_set_aside_and_stops_nothing() {
     let fixture = Fixture::new().await;
-    let me = fixture.courier(noon() + TimeDelta::minutes(1)).await;
+    let me = fixture.courier().await;
     fixture.send(&["a@example.net", "b@example.net"]).await;
     fixture.send(&["c@example.net"]).await;
     fixture.send(&["d@example.net"]).await;

@@ -28,9 +28,9 @@ def zone(domain, *more, where=WEST, signed=False):
     names.put(domain, "\n".join(["$TTL 1", "@ MX 10 mx", f"mx A {where}", *more, ""]), signed)
 
 
-def policy(domain, mode, mx):
+def policy(domain, mode, mx, where=WEST):
     """Publishes a policy, and that there is one."""
-    zone(domain, f"mta-sts A {POLICIES}", '_mta-sts TXT "v=STSv1; id=20260101T000000;"')
+    zone(domain, f"mta-sts A {POLICIES}", '_mta-sts TXT "v=STSv1; id=20260101T000000;"', where=where)
     texts[f"mta-sts.{domain}"] = f"version: STSv1\r\nmode: {mode}\r\nmx: {mx}\r\nmax_age: 86400\r\n"
 
 
@@ -47,6 +47,7 @@ zone("unsigned.example", f"_25._tcp.mx TLSA {world.tlsa(east[0])}")
 policy("sts.example", "enforce", "mx.sts.example")
 policy("sts-name.example", "enforce", "mx.sts-name.example")
 policy("sts-host.example", "enforce", "*.elsewhere.example")
+policy("sts-clear.example", "enforce", "mx.sts-clear.example", where=CLEAR)
 policy("sts-test.example", "testing", "mx.sts-test.example")
 WEST_DOMAINS = ["west.example", "other.example", "clear.example", "unknown.example", "unsigned.example", *(name.removeprefix("mta-sts.") for name in texts)]
 
@@ -138,11 +139,14 @@ with names.serving(), here.serving(), there.serving():
     with rig.step("MTA-STS: a host that the policy does not name"):
         kept_back("sts-host.example", "(?i)mta-sts")
 
+    with rig.step("MTA-STS: a host that offers no TLS"):
+        kept_back("sts-clear.example", "(?i)tls")
+
     with rig.step("MTA-STS: a policy in testing keeps nothing back"):
         delivered("sts-test.example", "unverified")
 
     with rig.step("what was kept back leaves when the record is right"):
-        assert sorted(one["recipient"] for one in here.queue()) == ["bob@clear.example", "bob@other.example", "bob@sts-host.example", "bob@sts-name.example"]
+        assert sorted(one["recipient"] for one in here.queue()) == ["bob@clear.example", "bob@other.example", "bob@sts-clear.example", "bob@sts-host.example", "bob@sts-name.example"]
         assert not there.inbox("bob@other.example")
         zone("other.example", f"_25._tcp.mx TLSA {world.tlsa(other[0])}", signed=True)
 

@@ -63,11 +63,14 @@ receiver = world.Postfix(
 ours = world.Posthorn("mail.forwarder.example", HERE, names, authority.issue("mail.forwarder.example"))
 
 
-def arrive(recipient, subject, source=ORIGIN, body="Grüße\r\n.\r\n".encode(), to=None, sender="ann@origin.example"):
+def arrive(recipient, subject, source=ORIGIN, body="Grüße\r\n.\r\n".encode(), to=None, sender="ann@origin.example", seal=False):
     """A signed message of origin.example comes from an address."""
     fields = {"MIME_Version": "1.0", "Content_Type": "text/plain; charset=utf-8", "Content_Transfer_Encoding": "8bit"}
     octets = rig.message(subject, body, **{"From": "Ann <ann@origin.example>", "To": recipient, **fields})
     octets = dkim.sign(octets, b"one", b"origin.example", rsa.read_bytes()) + octets
+    if seal:
+        octets = b"Authentication-Results: mx.origin.example; dkim=pass header.d=origin.example\r\n" + octets
+        octets = b"".join(dkim.arc_sign(octets, b"one", b"origin.example", rsa.read_bytes(), b"mx.origin.example")) + octets
     with smtplib.SMTP(to or HERE, 25, local_hostname="mx.origin.example", source_address=(source, 0), timeout=30) as smtp:
         smtp.sendmail(sender, [recipient], octets, ["BODY=8BITMIME"])
 
@@ -106,6 +109,15 @@ with names.serving(), origin.serving(), receiver.serving(), ours.serving():
         assert results[0]["as-domain"] == b"forwarder.example", results
         text = rig.run("arcverify", stdin=octets)
         assert "cv=b'pass' success" in text, text
+
+    with rig.step("a seal that was there is still good"):
+        arrive("bob@forwarder.example", "sealed before", seal=True)
+        (octets,) = receiver.received(b"Subject: sealed before")
+        state, results, reason = dkim.arc_verify(octets)
+        print("ARC", state, reason, results)
+        assert state == b"pass", reason
+        assert {one["as-domain"] for one in results} >= {b"origin.example"}, results
+        assert dkim.verify(octets)
 
     with rig.step("an alias with one here and one there: the copy here is as it came"):
         arrive("both@forwarder.example", "for both")

@@ -72,7 +72,7 @@ with names.serving(), far.serving(), away.serving(), ours.serving():
         ours.report("ann@sender.example", b"Subject: null MX")
 
     with rig.step("suspend: mail waits"):
-        ours.ask("queue", "suspend", "--domain", "far.example", "--note", "by hand")
+        assert ours.json("queue", "suspend", "--domain", "far.example", "--note", "by hand")["suspended"] == "domain far.example"
         assert "far.example" in ours.ask("queue", "suspensions")
         rig.eventually(lambda: 'operators suspended or resumed mail suspended=["domain far.example"]' in ours.log(), 3)
         for number, name in enumerate(["kept", "lost", "moved", "first", "second"]):
@@ -84,6 +84,7 @@ with names.serving(), far.serving(), away.serving(), ours.serving():
     with rig.step("list and show"):
         text = ours.ask("queue", "list", "--domain", "far.example")
         assert all(name in text for name in ("kept@", "lost@", "moved@", "first@", "second@")), text
+        assert text.count("domain far.example suspended: by hand") == 5, text
         ids = {name: one["queue_id"] for name, one in queued().items()}
         text = ours.ask("queue", "show", ids["kept"])
         assert "kept@far.example" in text and "ann@sender.example" in text, text
@@ -93,6 +94,16 @@ with names.serving(), far.serving(), away.serving(), ours.serving():
         assert set(queued("--sender", "@sender.example")) == set(ids) and not queued("--sender", "@elsewhere.example")
         assert set(queued("--newer-than", "1h")) == set(ids) and not queued("--older-than", "1h")
         assert "5" in ours.ask("queue", "list", "--count")
+
+    with rig.step("everything is there for programs, too"):
+        assert all(key in ours.queue()[0] for key in ("queue_id", "delivery", "sender", "recipient", "state", "due_at", "attempts"))
+        assert "far.example" in json.dumps(ours.json("queue", "suspensions"))
+        assert "Invalid Recipient" in json.dumps(ours.json("queue", "classify", "550 5.1.1 user unknown"))
+        for order in (["hold"], ["release"], ["retry"], ["fail"], ["reroute", "--to", "mx"]):
+            # What would be done is said, and not done.
+            assert isinstance(ours.json("queue", *order, "--all", "--dry-run"), dict)
+        assert len(queued("--state", "new")) == 5
+        assert ours.json("trace", "--to", "bob@far.example")[0]["entries"][-1]["what"] == "delivered"
 
     with rig.step("hold, first in thought"):
         text = ours.ask("queue", "hold", "--recipient", "kept@far.example", "--dry-run")

@@ -25,7 +25,6 @@ MESSAGES = {
     "all at once": rig.message("all at once", ".\r\n..\r\n.dot\r\nGrüße, 挨拶\r\n".encode() + b"x" * 998 + b"\r\n \t \r\n\r\n\r\n", **TEXT),
     "head": rig.message("=?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n and   more\t of it", b"Hello\r\n", **{**TEXT, "Cc": "a@sink.example,\r\n\tb@sink.example"}),
 }
-# Lines that no host need take are not sent as they are (RFC 5321 §4.5.3.1.6); NUL and bare CR are for tests of their own.
 kept = rig.folder("sink")
 kept.chmod(0o777)
 

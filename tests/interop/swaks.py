@@ -132,7 +132,17 @@ with rig.step("submission: refusals"):
     swaks(rig.SUBMISSION_PORT, *tls, *login("PLAIN"), sender=OTHER, status=NO_SENDER, sees="<~* 553 5.7.1")
     swaks(rig.SUBMISSION_PORT, *tls, *login("PLAIN"), sender="x@elsewhere.example", status=NO_SENDER, sees="<~* 553 5.7.1")
     swaks(rig.SUBMISSION_PORT, *tls, *login("PLAIN"), sender=USER, to="nobody-here@example.org", status=NO_RECIPIENT, sees="<~* 550 5.1.1")
-    swaks(rig.SUBMISSION_PORT, *tls, *login("PLAIN"), sender=USER, to="x@elsewhere.example", status=NO_RECIPIENT, sees="<~* 550 5.7.1")
+
+with rig.step("submission: elsewhere is taken, and what the demo does not send comes back"):
+    swaks(rig.SUBMISSION_PORT, *tls, *login("PLAIN"), sender=USER, to="x@elsewhere.example", sees="<~  250 2.0.0 queued as ")
+    returned = rig.Imap(6)
+    returned.ok("select", "INBOX")
+
+    def report():
+        returned.ok("noop")
+        return [uid for uid in returned.uids("SUBJECT", '"could not be delivered"') if b"this is a demo" in rig.unfolded(returned.octets(uid))]
+
+    assert len(rig.eventually(report)) == 1
 
 with rig.step("LMTP: one answer for each recipient"):
     before = stored()

@@ -21,7 +21,7 @@ pub struct DeliveryOptions {
     /// Connections at once to one site (the MX hosts that several domains share); written for domains, to all of these together; 0 is no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<u32>,
-    /// Connections at once to one address of a receiver; 0 is no limit.
+    /// Connections at once to one address of a receiver, or of a route; 0 is no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections_per_address: Option<u32>,
     /// Messages before a connection is closed; 0 is no limit.
@@ -52,7 +52,8 @@ pub struct DeliveryOptions {
     /// How long the reply to a whole message may take (RFC 5321 §4.5.3.2.6 asks for 10 minutes).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub final_time: Option<Span>,
-    /// Whether mail waits instead of being tried.
+    /// Whether mail waits instead of being tried. What waits does not expire, and its sender is not told of the delay:
+    /// when it may leave again and its time is over, it is tried once more before it is returned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
     /// Whether mail counts as delivered without being sent, for tests of everything before.

@@ -111,6 +111,11 @@ impl Session {
         let Some(transaction) = &mut self.transaction else {
             return Ok(Err(Refusal::new(503, EnhancedCode(5, 5, 1), "no transaction")));
         };
+        if transaction.envelope.terms.hold_until.is_some() && !route.places().is_empty() {
+            let text =
+                "mail for a mailbox here cannot be held for future release: send it without HOLDFOR or HOLDUNTIL";
+            return Ok(Err(Refusal::new(550, EnhancedCode(5, 3, 3), text)));
+        }
         let declared = transaction.sender.size;
         if let Err(refusal) = self.mail.room(&route, declared.unwrap_or(0)).await? {
             return Ok(Err(refusal));

@@ -65,7 +65,7 @@ impl Queue<'_> {
         Ok(queue::call(&mut connection).await?)
     }
 
-    /// Sends again; what waits for the domain is due at once. `false` when it was not suspended.
+    /// Sends again; what waits for the domain or the binding is due at once. `false` when it was not suspended.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -84,9 +84,10 @@ impl Queue<'_> {
         })
         .await?;
         let mut connection = self.mail.store.acquire().await?;
-        if let Suspended::Domain(name) = what {
-            queue::bring_forward(&mut connection, &[name.to_lowercase()], now).await?;
-        }
+        match what {
+            Suspended::Domain(name) => queue::bring_forward(&mut connection, &[name.to_lowercase()], now).await?,
+            Suspended::Binding(name) => queue::bring_forward_bound(&mut connection, name, now).await?,
+        };
         queue::call(&mut connection).await?;
         self.mail.shared.departures.stir();
         Ok(was)

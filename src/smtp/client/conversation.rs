@@ -198,6 +198,18 @@ fn a_message_that_needs_tls_goes_where_it_is_promised() {
 }
 
 #[test]
+fn a_message_that_must_not_be_late_goes_where_that_is_promised() {
+    let open =
+        Options { extensions: plain(Dialect::Smtp).extensions.without(Extension::DeliverBy), ..plain(Dialect::Smtp) };
+    let mut one = envelope(&["b@example.org"], BodyType::SevenBit, false);
+    for (late, done) in [(Late::Return, vec![]), (Late::Notify, vec![(0, 250)])] {
+        one.sender.by = Some(By { seconds: 90, late, trace: false });
+        let outcome = converse(client(Dialect::Smtp), server(open.clone()), &one, &[b"x\r\n"]);
+        assert_eq!(outcome.done, done, "{late:?}");
+    }
+}
+
+#[test]
 fn lmtp_answers_for_each_recipient() {
     let outcome = converse(
         client(Dialect::Lmtp),

@@ -130,6 +130,25 @@ pub async fn bring_forward(connection: &mut PgConnection, domains: &[String], du
     Ok(done.rows_affected())
 }
 
+/// Makes what waits for a binding due at this time: what was sent from it before, and what was put off before it was tried.
+/// Returns how many deliveries that were.
+///
+/// # Errors
+/// What the database said.
+pub async fn bring_forward_bound(connection: &mut PgConnection, binding: &str, due_at: DateTime<Utc>) -> Result<u64> {
+    // Without `last_at`, its sender wants it to leave later.
+    let done = sqlx::query!(
+        "update delivery set due_at = $2
+         where claim is null and state = 1 and due_at > $2 and last_at is not null
+           and (binding = $1 or binding is null and attempts = 0)",
+        binding,
+        due_at
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
 /// Puts everything of these domains that would be due earlier off to this time. Returns how many deliveries that were.
 ///
 /// # Errors
@@ -161,7 +180,8 @@ pub async fn call(connection: &mut PgConnection) -> Result<()> {
 /// Tells couriers when the transaction commits.
 async fn tell(connection: &mut PgConnection, rows: &[bool], may_be_due: bool) -> Result<Changed> {
     let in_hand = rows.iter().filter(|in_hand| **in_hand).count();
-    if in_hand > 0 {
+    // First the call, by which couriers also try hosts again that they gave up a moment ago.
+    if in_hand > 0 || (may_be_due && !rows.is_empty()) {
         call(&mut *connection).await?;
     }
     if may_be_due && in_hand < rows.len() {

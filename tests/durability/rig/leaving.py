@@ -63,9 +63,9 @@ class Senders:
         ]
         for thread in self.threads:
             thread.start()
-        command = ["smtp-source", "-c", "-d", "-s", "2", "-l", "2000", "-m", "1000000", "-f", f"source@{DOMAIN}", "-t", f"{name}@counted.example"]
+        command = ["smtp-source", "-c", "-d", "-s", "2", "-l", "2000", "-m", "1000000", "-f", f"source@{DOMAIN}"]
         self.source = subprocess.Popen(
-            [*command, f"127.0.0.1:{ports[0]}"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [*command, "-t", f"{name}@counted.example", f"127.0.0.1:{ports[0]}"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
 
     def stop(self):
@@ -244,8 +244,9 @@ class Leaving:
         total = len(self.ledger.acknowledged) + self.counted.total()
         farthest = f", taken at most {max(self.ahead) * 1000:.0f} ms before a blow" if self.ahead else ""
         print(
-            f"{self.kind:10} {rounds} rounds: {total} acknowledged, none lost, {len(self.ahead)} sent twice{farthest}; slowest recovery "
-            f"{self.slowest:.2f} s, queue empty at most {self.emptied:.2f} s after; refusals on the way: {dict(self.ledger.refusals) or 'none'}",
+            f"{self.kind:10} {rounds} rounds: {total} acknowledged, none lost, {len(self.ahead)} sent twice{farthest}; "
+            f"slowest recovery {self.slowest:.2f} s, queue empty at most {self.emptied:.2f} s after; "
+            f"refusals on the way: {dict(self.ledger.refusals) or 'none'}",
             flush=True,
         )
 

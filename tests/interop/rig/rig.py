@@ -124,6 +124,11 @@ def bare(octets):
     return octets
 
 
+def unfolded(octets):
+    """With single spaces for all white space, as words are compared."""
+    return b" ".join(octets.split())
+
+
 def run(*command, stdin=None, status=0, timeout=120, env=None, terminal=False):
     """Runs a program and returns what it printed, both streams together. Its status must be the one given."""
     command = [str(part) for part in command]
