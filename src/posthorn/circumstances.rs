@@ -8,9 +8,9 @@ use posthorn_config::Config;
 use posthorn_courier::Ground;
 use posthorn_mail::SystemClock;
 use posthorn_model::Clock;
+use posthorn_net::Roots;
 use posthorn_net::dns::{Dns, DnsOptions};
 use posthorn_net::sts::{Sts, StsOptions};
-use posthorn_net::Roots;
 
 /// Where and when an appliance runs. The default is the world.
 pub struct Circumstances {

@@ -2,8 +2,8 @@
 //!
 //! Not a test itself, and never part of the program.
 
-pub mod dns;
 pub mod dice;
+pub mod dns;
 pub mod imap_client;
 pub mod postgres;
 pub mod program;
