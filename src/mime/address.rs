@@ -2,6 +2,7 @@
 
 use crate::charset;
 use crate::content::comment_length;
+use crate::field::fields;
 
 /// More entries of one list are left out.
 const ENTRY_LIMIT: usize = 10_000;
@@ -52,6 +53,21 @@ impl Entry {
 pub(crate) fn first_mailbox(list: &[u8]) -> Option<Mailbox> {
     Entries::new(list).find_map(Entry::mailbox)
 }
+
+/// Everybody whom the `From` fields of a header name, at most 50.
+#[must_use]
+pub fn authors(header: &[u8]) -> Vec<Mailbox> {
+    let from = fields(header).filter(|field| field.is("From"));
+    let mut authors = Vec::new();
+    for field in from {
+        let left = MOST_AUTHORS - authors.len();
+        authors.extend(Entries::new(&field.unfolded()).filter_map(Entry::mailbox).take(left));
+    }
+    authors
+}
+
+/// More authors of one message are left out.
+const MOST_AUTHORS: usize = 50;
 
 /// The entries of an unfolded address list.
 #[derive(Debug)]
@@ -275,6 +291,16 @@ mod tests {
                 Entry::GroupEnd => ";".to_owned(),
             })
             .collect()
+    }
+
+    #[test]
+    fn all_authors_are_named() {
+        let header = b"From: A <a@one.example>,\r\n\tb@two.example\r\nTo: x@y\r\nfrom: Group: c@three.example;\r\n\r\nFrom: d@e\r\n";
+        let all: Vec<String> = authors(header).into_iter().map(|author| author.address).collect();
+        assert_eq!(all, ["a@one.example", "b@two.example", "c@three.example"]);
+        let flood = format!("From: {}\r\n", "a@b, ".repeat(1000));
+        assert_eq!(authors(flood.repeat(3).as_bytes()).len(), MOST_AUTHORS);
+        assert!(authors(b"To: a@b\r\n").is_empty());
     }
 
     #[test]

@@ -9,6 +9,13 @@ use crate::transfer;
 /// An encoded word longer than this is left as it is; RFC 2047 §2 allows 75 octets.
 const WORD_LIMIT: usize = 1024;
 
+/// The text of bytes in a named charset (RFC 2978); an unknown, missing or ASCII one is guessed. Never fails: what the
+/// charset does not have becomes U+FFFD.
+#[must_use]
+pub fn charset_text<'b>(charset: Option<&[u8]>, bytes: &'b [u8]) -> Cow<'b, str> {
+    decode(charset, bytes)
+}
+
 /// Decodes bytes of a named charset; an unknown, missing or ASCII one is guessed. Never fails: what the charset
 /// does not have becomes U+FFFD.
 pub(crate) fn decode<'b>(charset: Option<&[u8]>, bytes: &'b [u8]) -> Cow<'b, str> {

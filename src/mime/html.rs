@@ -1,5 +1,7 @@
 //! The text of HTML, for previews and search. Not fit for display: nothing is made safe.
 
+use std::borrow::Cow;
+
 /// A longer character reference is none.
 const ENTITY_LIMIT: usize = 32;
 
@@ -11,6 +13,35 @@ const INLINE: [&str; 22] = [
     "a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "em", "font", "i", "kbd", "mark", "q", "s",
     "small", "span", "strong", "sub", "sup", "u",
 ];
+
+/// A text with its character references decoded, such as `&amp;` and `&#228;`.
+#[must_use]
+pub fn character_references(text: &str) -> Cow<'_, str> {
+    let Some(mut at) = memchr::memchr(b'&', text.as_bytes()) else {
+        return Cow::Borrowed(text);
+    };
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    loop {
+        out.push_str(&rest[..at]);
+        rest = match reference(&rest[at..]) {
+            Some((decoded, behind)) => {
+                out.push_str(&decoded);
+                behind
+            }
+            None => {
+                out.push('&');
+                &rest[at + 1..]
+            }
+        };
+        match memchr::memchr(b'&', rest.as_bytes()) {
+            Some(next) => at = next,
+            None => {
+                out.push_str(rest);
+                return Cow::Owned(out);
+            }
+        }
+    }
+}
 
 /// The text between the tags: character references decoded, white space collapsed to single spaces, elements other
 /// than inline ones parted by a space. Linear time.
@@ -104,6 +135,30 @@ fn behind_closing_tag<'h>(text: &'h str, name: &str) -> &'h str {
     ""
 }
 
+/// What the character reference that the text begins with stands for, and what is behind it.
+fn reference(text: &str) -> Option<(Cow<'static, str>, &str)> {
+    let window = &text.as_bytes()[..text.len().min(ENTITY_LIMIT)];
+    let len = window.iter().skip(1).position(|b| !b.is_ascii_alphanumeric() && *b != b'#')?;
+    if len == 0 || window[len + 1] != b';' {
+        return None;
+    }
+    let behind = &text[len + 2..];
+    let usual = match &window[1..=len] {
+        b"amp" => "&",
+        b"lt" => "<",
+        b"gt" => ">",
+        b"quot" => "\"",
+        b"nbsp" | b"#160" => "\u{a0}",
+        b"#39" => "'",
+        _ => {
+            let mut decoded = String::new();
+            mail_parser::decoders::html::add_html_token(&mut decoded, &window[..len + 2], false);
+            return Some((Cow::Owned(decoded), behind));
+        }
+    };
+    Some((Cow::Borrowed(usual), behind))
+}
+
 struct Text {
     text: String,
     space: bool,
@@ -114,19 +169,16 @@ impl Text {
         let mut rest = text;
         while let Some(at) = memchr::memchr(b'&', rest.as_bytes()) {
             self.collapse(&rest[..at]);
-            let window = &rest.as_bytes()[at..rest.len().min(at + ENTITY_LIMIT)];
-            match window.iter().skip(1).position(|b| !b.is_ascii_alphanumeric() && *b != b'#') {
-                Some(len) if len > 0 && window[len + 1] == b';' => {
-                    let mut decoded = String::new();
-                    mail_parser::decoders::html::add_html_token(&mut decoded, &window[..len + 2], false);
+            rest = match reference(&rest[at..]) {
+                Some((decoded, behind)) => {
                     self.collapse(&decoded);
-                    rest = &rest[at + len + 2..];
+                    behind
                 }
-                _ => {
+                None => {
                     self.collapse("&");
-                    rest = &rest[at + 1..];
+                    &rest[at + 1..]
                 }
-            }
+            };
         }
         self.collapse(rest);
     }
@@ -148,6 +200,18 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn references_are_decoded_and_stray_ampersands_stay() {
+        assert_eq!(character_references("a?b=1&amp;c=&#228;&x&;&"), "a?b=1&c=ä&x&;&");
+        assert!(matches!(character_references("plain"), Cow::Borrowed("plain")));
+        // The usual ones are what the table says of them.
+        for usual in ["&amp;", "&lt;", "&gt;", "&quot;", "&nbsp;", "&#160;", "&#39;"] {
+            let mut decoded = String::new();
+            mail_parser::decoders::html::add_html_token(&mut decoded, usual.as_bytes(), false);
+            assert_eq!(character_references(usual), decoded, "{usual}");
+        }
+    }
 
     #[test]
     fn tags_go_and_words_stay_apart() {

@@ -1,5 +1,6 @@
 //! What a mail store needs to know of a message (RFC 5322, RFC 2045 to 2049): where its parts lie, how IMAP
-//! writes them, what its header says, what text it holds, and the few header lines that acceptance adds.
+//! writes them, what its header says, what text it holds, the few header lines that acceptance adds, and the same message
+//! in seven bits.
 //!
 //! Words only: bytes in, values out. It is tolerant of every input (bare LF, missing blank lines, unterminated
 //! multiparts, NUL, invalid UTF-8), never refuses a message and works in bounded space and linear time.
@@ -24,6 +25,7 @@ mod media;
 mod received;
 mod scan;
 mod section;
+mod seven_bit;
 #[cfg(test)]
 mod soundness;
 #[cfg(test)]
@@ -34,7 +36,8 @@ mod text;
 mod transfer;
 mod wire;
 
-pub use address::Mailbox;
+pub use address::{Mailbox, authors};
+pub use charset::charset_text;
 pub use codec::CodecError;
 pub use date::{date_day, date_header, date_text, parse_date};
 pub use envelope::envelope;
@@ -44,8 +47,10 @@ pub use field::{
     header_fields, header_text,
 };
 pub use fold::{contains_fold, fold};
+pub use html::character_references;
 pub use received::{Received, ReceivedTls, delivered_to, message_id_header, received, return_path};
 pub use section::{SectionPart, section};
+pub use seven_bit::{Unconvertible, is_seven_bit, seven_bit};
 pub use structure::{Disposition, Encoding, MAX_DEPTH, MAX_PARTS, Part, Structure};
 pub use subject::{BaseSubject, base_subject};
 pub use text::{body_text, preview};

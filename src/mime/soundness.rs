@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use crate::{
     Facts, SectionPart, Structure, body_text, decoded, decoded_size, envelope, fields, header_end, header_fault,
-    header_fields, preview, section,
+    header_fields, is_seven_bit, preview, section, seven_bit,
 };
 
 const PIECES: [&[u8]; 40] = [
@@ -85,6 +85,10 @@ fn awkward_messages_are_read_soundly() {
         check_structure(&structure, &raw);
         check_header(&structure, &raw);
         check_sections(&structure, &raw);
+        if let Ok(narrow) = seven_bit(&raw) {
+            assert!(is_seven_bit(&narrow), "{raw:?}");
+            assert_eq!(seven_bit(&narrow).as_ref(), Ok(&narrow), "{raw:?}");
+        }
         let text = preview(&structure, &raw);
         assert!(text.chars().count() <= 256 && !text.contains(['\r', '\n']));
         let _end = body_text(&structure, &raw, |_| ControlFlow::Continue(()));

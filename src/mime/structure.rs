@@ -1,9 +1,10 @@
 //! The tree of a message's parts.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::attributes::{Attributes, Tag};
-use crate::{CodecError, bodystructure, codec, content, media, scan};
+use crate::{CodecError, bodystructure, codec, content, media, scan, transfer};
 
 /// How many parts a structure has at most; what follows belongs to the last one.
 pub const MAX_PARTS: usize = 10_000;
@@ -279,6 +280,23 @@ impl<'s> Part<'s> {
             .or_else(|| content::decoded_parameter(|| self.parameters(), "name"))
     }
 
+    /// The file names that the disposition and the content type propose, decoded as [`file_name`](Self::file_name):
+    /// the former's first, each once.
+    #[must_use]
+    pub fn file_names(&self) -> Vec<String> {
+        let first = content::decoded_parameter(|| self.disposition_parameters(), "filename");
+        let second =
+            content::decoded_parameter(|| self.parameters(), "name").filter(|name| first.as_ref() != Some(name));
+        first.into_iter().chain(second).collect()
+    }
+
+    /// The part's content without its transfer encoding, as [`decoded`](crate::decoded). `None` when the encoding is not
+    /// known, or `raw` is not the whole message.
+    #[must_use]
+    pub fn decoded<'r>(&self, raw: &'r [u8]) -> Option<Cow<'r, [u8]>> {
+        transfer::decode(transfer::effective(*self), raw.get(self.body_range())?)
+    }
+
     /// Where the part's header lies in the message, its blank line included.
     #[must_use]
     pub fn header_range(&self) -> Range<usize> {
@@ -320,7 +338,8 @@ impl<'s> Part<'s> {
     }
 
     /// Whether nothing is known to be inside.
-    pub(crate) fn is_leaf(&self) -> bool {
+    #[must_use]
+    pub fn is_leaf(&self) -> bool {
         self.node().next == self.at + 1
     }
 
@@ -385,7 +404,9 @@ mod tests {
     fn file_names_come_from_either_field() {
         let name = |fields: &str| with(fields).root().file_name();
         assert_eq!(name("Content-Type: a/b; name=\"x y\"").as_deref(), Some("x y"));
-        assert_eq!(name("Content-Type: a/b; name=x\r\nContent-Disposition: inline; filename=y").as_deref(), Some("y"));
+        let both = "Content-Type: a/b; name=x\r\nContent-Disposition: inline; filename=y";
+        assert_eq!(name(both).as_deref(), Some("y"));
+        assert_eq!(with(both).root().file_names(), ["y", "x"]);
         assert_eq!(name("Content-Type: a/b"), None);
     }
 

@@ -32,14 +32,19 @@ pub fn decoded<'r>(structure: &Structure, raw: &'r [u8], path: &[u32]) -> Result
 /// [`DecodeError`], also when `raw` is not the whole message.
 pub fn decoded_size(structure: &Structure, raw: &[u8], path: &[u32]) -> Result<usize, DecodeError> {
     let (encoding, body) = encoded(structure, raw, path)?;
+    size(encoding, body).ok_or(DecodeError::UnknownEncoding)
+}
+
+/// The octets of a decoded body; `None` when the encoding is not known.
+pub(crate) fn size(encoding: Encoding, body: &[u8]) -> Option<usize> {
     let mut size = 0;
     match encoding {
         Encoding::SevenBit | Encoding::EightBit | Encoding::Binary => size = body.len(),
         Encoding::Base64 => base64(body, |chunk| size += chunk.len()),
         Encoding::QuotedPrintable => quoted_printable(body, |chunk| size += chunk.len()),
-        Encoding::Other => return Err(DecodeError::UnknownEncoding),
+        Encoding::Other => return None,
     }
-    Ok(size)
+    Some(size)
 }
 
 /// Decodes a whole body; `None` when the encoding is not known.
@@ -135,7 +140,7 @@ fn encoded<'r>(structure: &Structure, raw: &'r [u8], path: &[u32]) -> Result<(En
 }
 
 /// Composite parts cannot be encoded (RFC 2045 §6.4), whatever they say.
-fn effective(part: Part<'_>) -> Encoding {
+pub(crate) fn effective(part: Part<'_>) -> Encoding {
     if part.is_multipart() || part.message().is_some() { Encoding::Binary } else { part.encoding() }
 }
 

@@ -51,6 +51,12 @@ impl Flags {
         self.0 == 0
     }
 
+    /// Whether any keyword is set.
+    #[must_use]
+    pub const fn has_keywords(self) -> bool {
+        self.0 >> FIRST_KEYWORD != 0
+    }
+
     /// The system flag of this name, case folded; `None` for keywords and for `\Recent`.
     #[must_use]
     pub fn system(name: &str) -> Option<Self> {

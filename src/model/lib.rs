@@ -8,6 +8,7 @@ mod domain;
 mod flags;
 mod id;
 mod numbers;
+pub mod policy;
 mod queue;
 mod refusal;
 mod special_use;

@@ -105,6 +105,8 @@ coded! {
         Forward = 3, "forward";
         /// We made it: a delivery status notification and its like.
         Report = 4, "report";
+        /// It is for mailboxes here, and kept back until its time (RFC 4865).
+        Local = 5, "local";
     }
 }
 

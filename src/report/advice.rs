@@ -1,6 +1,6 @@
 //! What a refusal means and what to do about it, in words for people who know nothing of mail servers.
 
-use crate::{Action, Class, NoticeRecipient, classify};
+use crate::{Action, Class, NoticeRecipient, Verdict, classify};
 
 /// Two sentences about one recipient.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,9 +38,11 @@ pub(crate) fn advise(recipient: &NoticeRecipient) -> Advice {
 
 fn failed(recipient: &NoticeRecipient) -> Advice {
     let text = recipient.diagnostic.as_deref().unwrap_or_default();
-    let mut class = classify(text, None, Some(recipient.status)).class;
-    if recipient.remote_mta.is_none() && (recipient.status.1, recipient.status.2) == (1, 10) {
-        // We saw ourselves that the domain takes no mail (RFC 7505); a host that says 5.1.10 means the mailbox.
+    let verdict = classify(text, None, Some(recipient.status));
+    let mut class = verdict.class;
+    let ours = recipient.remote_mta.is_none() && (recipient.status.1, recipient.status.2) == (1, 10);
+    if ours || verdict.rule == "null-mx" {
+        // The domain takes no mail (RFC 7505); a host that says 5.1.10 and nothing else means the mailbox.
         class = Class::DNS_FAILURE;
     }
     if demands_tls(recipient, text) {
@@ -57,8 +59,94 @@ fn failed(recipient: &NoticeRecipient) -> Advice {
     if recipient.remote_mta.is_none() && recipient.status.1 == 7 {
         // No host was asked: an operator, or a route of the configuration, said so.
         class = Class::ADMIN_FAILURE;
+    } else if let Some(advice) = told_apart(verdict, recipient) {
+        return advice;
     }
     refused(class)
+}
+
+/// What is more telling than its class: by the words, or by the status code where the words say nothing.
+fn told_apart(verdict: Verdict, recipient: &NoticeRecipient) -> Option<Advice> {
+    let status = match (verdict.rule, (recipient.status.1, recipient.status.2)) {
+        ("mailbox-unavailable", _) => (2, 1),
+        ("loop", _) => (4, 6),
+        ("not-authorized", _) => (7, 2),
+        ("dmarc" | "spf" | "dkim", _) => (7, 26),
+        ("sender-null-mx", _) => (7, 27),
+        ("sender-rejected", _) => (1, 8),
+        ("too-many-recipients", _) => (5, 3),
+        (rule, status) if rule.starts_with("enhanced-") || rule.starts_with("code-") || rule == "none" => status,
+        // Refused, for which 5.7.1 stands everywhere; what follows it says more.
+        ("policy" | "access-denied", status) if status != (7, 1) => status,
+        _ => return None,
+    };
+    Some(match status {
+        (1, 3) => advice(
+            "The recipient's server says that this is not how its addresses are written.",
+            "Check the address for typing errors, spaces and missing parts.",
+        ),
+        (1, 4) => advice(
+            "The address can mean more than one mailbox.",
+            "Ask the recipient in another way for the full address.",
+        ),
+        (1, 6) => advice(
+            "The recipient has moved and left no new address.",
+            "Ask the recipient in another way for the current address.",
+        ),
+        (1, 7 | 8) => advice(
+            "The recipient's server does not accept your own address, the one that the message came from.",
+            "Check the sender address in your mail program. If it is right, show this report to your mail administrator.",
+        ),
+        (2, 1) => advice(
+            "The mailbox exists or existed, but it is switched off and takes no mail.",
+            "Ask the recipient in another way whether there is a new address.",
+        ),
+        (2, 4) => advice(
+            "The address is a mailing list that does not work at the moment.",
+            "Tell the owner of the list, or write to its members themselves.",
+        ),
+        (3, 3) => advice(
+            "The recipient's server cannot do what this message asks for.",
+            "Send it without special wishes, such as a time by which it must arrive.",
+        ),
+        (4, 6) => advice(
+            "The message went in circles: the servers for this address pass it to each other.",
+            "Tell the recipient, or whoever set up a forward to this address: their mail is set up wrongly.",
+        ),
+        (5, 3) => advice(
+            "The message was for more recipients than the server takes at once.",
+            "Send it to fewer recipients at a time.",
+        ),
+        (6, 7 | 8) => advice(
+            "The recipient's server does not take addresses with letters beyond a to z.",
+            "Send the message from, or to, an address without such letters.",
+        ),
+        (6, 1..=3 | 5) => advice(
+            "The recipient's server cannot take a message of this form.",
+            "Send it as plain text or with other attachments.",
+        ),
+        (7, 2) => advice(
+            "Only certain people may write to this address.",
+            "Ask the recipient or the owner of the list to let your address in.",
+        ),
+        (7, 17 | 18) => advice(
+            "The mailbox now belongs to somebody else than the one you wrote to.",
+            "Ask the recipient in another way for the current address.",
+        ),
+        (7, 20..=24 | 26) => advice(
+            "The recipient's server could not prove that the message really comes from your domain.",
+            "Show this report to your mail administrator: the domain's SPF, DKIM or DMARC records need a look.",
+        ),
+        (7, 25) => advice(
+            "The recipient's server does not know this server by its name.",
+            "Show this report to your mail administrator: the server's address needs a name in the DNS.",
+        ),
+        (7, 27) => advice(
+            "Your own domain says that it takes no mail, so that nobody could answer you.",
+            "Show this report to your mail administrator.",
+        ),
+        _ => return None,
+    })
 }
 
 /// Status X.7.10 (RFC 5248's registry) and X.7.30 (RFC 8689 §5), or words about TLS of our own.
@@ -172,6 +260,27 @@ mod tests {
             (EnhancedCode(5, 7, 30), "REQUIRETLS support required", "encrypted"),
             (EnhancedCode(5, 1, 10), "556 5.1.10 null MX", "takes no mail"),
             (EnhancedCode(5, 0, 0), "554 hm", "refused"),
+            (EnhancedCode(5, 1, 3), "553 5.1.3 hm", "not how its addresses"),
+            (EnhancedCode(5, 1, 6), "551 5.1.6 hm", "has moved"),
+            (EnhancedCode(5, 1, 8), "550 5.1.8 hm", "your own address"),
+            (EnhancedCode(5, 2, 1), "550 5.2.1 hm", "switched off"),
+            (EnhancedCode(5, 2, 1), "550 5.2.1 The account is disabled", "switched off"),
+            (EnhancedCode(5, 2, 1), "550 5.2.1 user is over quota", "mailbox is full"),
+            (EnhancedCode(5, 2, 2), "550 5.2.2 hm", "mailbox is full"),
+            (EnhancedCode(5, 2, 3), "552 5.2.3 hm", "larger than"),
+            (EnhancedCode(5, 2, 4), "550 5.2.4 hm", "mailing list"),
+            (EnhancedCode(5, 3, 3), "554 5.3.3 hm", "asks for"),
+            (EnhancedCode(5, 4, 6), "554 5.4.6 too many hops", "in circles"),
+            (EnhancedCode(5, 5, 3), "550 5.5.3 hm", "more recipients"),
+            (EnhancedCode(5, 6, 3), "554 5.6.3 hm", "of this form"),
+            (EnhancedCode(5, 6, 7), "550 5.6.7 hm", "letters beyond"),
+            (EnhancedCode(5, 7, 1), "550 5.7.1 not authorized to post to this group", "certain people"),
+            (EnhancedCode(5, 7, 23), "550 5.7.23 hm", "your domain"),
+            (EnhancedCode(5, 7, 26), "550 5.7.26 DMARC", "your domain"),
+            (EnhancedCode(5, 7, 25), "550 5.7.25 hm", "by its name"),
+            (EnhancedCode(5, 7, 17), "550 5.7.17 hm", "somebody else"),
+            (EnhancedCode(5, 1, 10), "550 5.1.10 RESOLVER.ADR.RecipientNotFound", "no such mailbox"),
+            (EnhancedCode(5, 0, 0), "552 Postfach ist voll", "mailbox is full"),
         ] {
             let advice = advise(&recipient(status, diagnostic));
             assert!(advice.meaning.contains(word), "{diagnostic}: {}", advice.meaning);

@@ -74,6 +74,33 @@ impl AttributeName {
     }
 }
 
+impl Attribute {
+    /// Whether XFORWARD may carry it: at most 255 octets, decoded.
+    pub(crate) fn is_short(&self) -> bool {
+        !matches!(&self.value, AttributeValue::Known(value) if value.len() > LONGEST)
+    }
+
+    /// As XFORWARD writes it.
+    pub(crate) fn written(&self) -> String {
+        let value = match &self.value {
+            AttributeValue::Known(value) if self.is_short() && !value.is_empty() => {
+                // What needs more escapes than a line holds is not worth one.
+                Some(xtext::encode(value)).filter(|coded| coded.len() < 480).unwrap_or_else(unavailable)
+            }
+            AttributeValue::TempUnavailable => "[TEMPUNAVAIL]".to_owned(),
+            _ => unavailable(),
+        };
+        format!("{}={value}", self.name.keyword())
+    }
+}
+
+fn unavailable() -> String {
+    "[UNAVAILABLE]".to_owned()
+}
+
+/// The longest value that XFORWARD carries (XFORWARD_README).
+const LONGEST: usize = 255;
+
 /// Parses what follows the verb; `None` when a name is not in `allowed`, comes twice, or a value is malformed.
 pub(crate) fn parse(text: &str, allowed: &[AttributeName]) -> Option<Vec<Attribute>> {
     let mut found: Vec<Attribute> = Vec::new();

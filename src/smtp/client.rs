@@ -21,7 +21,7 @@ use posthorn_wire::{Machine, Secured, Step};
 use self::body::Stuffer;
 pub use self::capability::Capabilities;
 use self::reading::{Read, ReplyReader};
-use crate::{BodyType, Dialect, Extension, Late, Recipient, Reply, Sender};
+use crate::{Attribute, BodyType, Dialect, Extension, Late, Recipient, Reply, Sender};
 
 /// How a client session behaves.
 #[derive(Clone, Debug)]
@@ -101,6 +101,8 @@ pub enum ClientFailure {
     Silent,
     /// TLS is required and not offered.
     TlsNotOffered,
+    /// A reply, or a line of one, is longer than anybody needs.
+    TooLong,
 }
 
 /// One message's envelope and how it is sent.
@@ -129,6 +131,8 @@ pub struct Client {
     expected: VecDeque<Expected>,
     capabilities: Capabilities,
     message: Option<Message>,
+    /// XFORWARD lines that go before the next MAIL.
+    forwarding: Vec<String>,
     state: State,
     secured: bool,
     closing: bool,
@@ -147,6 +151,8 @@ enum Expected {
         at: Option<usize>,
     },
     Greeting,
+    /// What XFORWARD said is news for a log: whatever the server answers, the message goes on.
+    Forward,
     Hello {
         extended: bool,
     },
@@ -174,6 +180,8 @@ enum State {
 /// A message on its way.
 #[derive(Debug)]
 struct Message {
+    /// MAIL was refused. Some servers say yes to RCPT and DATA behind that all the same: nothing may be sent then.
+    refused: bool,
     accepted: Vec<usize>,
     results: Vec<(usize, Reply)>,
     chunked: bool,
@@ -198,6 +206,7 @@ impl Client {
             expected: VecDeque::from([Expected::Greeting]),
             capabilities: Capabilities::default(),
             message: None,
+            forwarding: Vec::new(),
             state: State::Replies,
             secured: false,
             closing: false,
@@ -247,6 +256,11 @@ impl Client {
         }
     }
 
+    /// Says with the next envelope where its message came from (XFORWARD), as far as the server wants to know that.
+    pub fn forward(&mut self, attributes: &[Attribute]) {
+        self.forwarding = line::xforward(attributes, &self.capabilities);
+    }
+
     /// Sends an envelope after [`ClientEvent::Ready`]; pipelined where the server takes that. Parameters that the server did
     /// not offer are left out; a message that only they make possible is refused here with 5.3.3, 5.6.3, 5.6.7 or
     /// 5.7.30.
@@ -278,6 +292,7 @@ impl Client {
             None
         };
         self.message = Some(Message {
+            refused: false,
             accepted: Vec::new(),
             results: Vec::new(),
             chunked,
@@ -291,6 +306,9 @@ impl Client {
         }
         if envelope.recipients.is_empty() {
             return self.done();
+        }
+        for line in std::mem::take(&mut self.forwarding) {
+            self.command(line, Expected::Forward);
         }
         let mail = line::mail(&envelope.sender, &self.capabilities);
         self.command(mail, Expected::Mail);
@@ -419,6 +437,7 @@ impl Machine for Client {
                 State::Upgrade { .. } => self.fail(ClientFailure::Injection),
                 State::Owner | State::Replies => match self.reader.read(&mut self.buffer) {
                     Read::Malformed => self.fail(ClientFailure::Malformed),
+                    Read::TooLong => self.fail(ClientFailure::TooLong),
                     Read::Partial if self.state == State::Owner => return Step::AwaitAnswer,
                     Read::Partial => return Step::NeedInput,
                     Read::Reply(reply) => self.reply(reply),

@@ -35,6 +35,9 @@ pub struct Options {
     pub hold: Option<LongestHold>,
     /// HELO is answered 550 5.5.1.
     pub require_ehlo: bool,
+    /// Whether the client chooses the dialect by its greeting: LHLO makes it [`Dialect::Lmtp`], EHLO and HELO make it
+    /// [`Dialect::Smtp`].
+    pub by_greeting: bool,
     /// How long the banner is held back to catch peers that talk first; zero turns that off.
     pub banner_delay: Duration,
 }
@@ -57,6 +60,7 @@ impl Options {
             auth_required: false,
             hold: None,
             require_ehlo: false,
+            by_greeting: false,
             banner_delay: Duration::ZERO,
         }
     }

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use posthorn_model::Address;
 
 use crate::{
-    BodyType, By, Extension, Hold, Late, Notify, Options, OriginalRecipient, Recipient, Reply, Ret, Sender, Target,
-    xtext,
+    BodyType, By, Dialect, Extension, Hold, Late, Notify, Options, OriginalRecipient, Recipient, Reply, Ret, Sender,
+    Target, xtext,
 };
 
 /// Parses what follows `MAIL`; `secured` says whether TLS is up.
@@ -15,29 +15,10 @@ pub(crate) fn mail(arguments: &str, options: &Options, secured: bool) -> Result<
     let mut seen = Seen::default();
     for parameter in parameters(rest) {
         let (keyword, value) = seen.admit(parameter, MAIL, options)?;
-        match (keyword, value) {
-            ("SIZE", Some(digits)) => sender.size = Some(size(digits)?),
-            ("BODY", Some(value)) => sender.body = body(value, options)?,
-            ("SMTPUTF8", None) => sender.smtputf8 = true,
-            ("RET", Some(value)) if value.eq_ignore_ascii_case("FULL") => sender.ret = Some(Ret::Full),
-            ("RET", Some(value)) if value.eq_ignore_ascii_case("HDRS") => sender.ret = Some(Ret::Headers),
-            ("ENVID", Some(value)) if (1..=100).contains(&value.len()) => {
-                sender.envid = Some(xtext::decode(value).filter(|id| is_printable(id)).ok_or_else(bad_value)?);
-            }
-            ("AUTH", Some(value)) if !value.is_empty() => {
-                sender.auth = Some(xtext::decode(value).filter(|name| !has_controls(name)).ok_or_else(bad_value)?);
-            }
-            ("BY", Some(value)) => sender.by = Some(by(value)?),
-            // RFC 4865 §4: the two exclude each other.
-            ("HOLDFOR", Some(value)) if sender.hold.is_none() => sender.hold = Some(hold_for(value, options)?),
-            ("HOLDUNTIL", Some(value)) if sender.hold.is_none() => sender.hold = Some(hold_until(value, options)?),
-            ("MT-PRIORITY", Some(value)) => sender.priority = Some(priority(value)?),
-            ("REQUIRETLS", None) if !secured => {
-                return Err(Reply::new(530, 7, 10, "REQUIRETLS needs TLS here already"));
-            }
-            ("REQUIRETLS", None) => sender.require_tls = true,
-            _ => return Err(bad_value()),
+        if (keyword, value) == ("REQUIRETLS", None) && !secured {
+            return Err(Reply::new(530, 7, 10, "REQUIRETLS needs TLS here already"));
         }
+        note(&mut sender, (keyword, value), options)?;
     }
     if let (Some(by), Some(Hold::For(seconds))) = (sender.by, sender.hold)
         && by.seconds <= i64::from(seconds)
@@ -55,6 +36,31 @@ pub(crate) fn mail(arguments: &str, options: &Options, secured: bool) -> Result<
         sender.path = Some(address.map_err(|why| Reply::new(501, 1, 7, format!("Bad sender address: {why}")))?);
     }
     Ok(sender)
+}
+
+/// What one parameter of MAIL asks.
+fn note(sender: &mut Sender, parameter: (&str, Option<&str>), options: &Options) -> Result<(), Reply> {
+    match parameter {
+        ("SIZE", Some(digits)) => sender.size = Some(size(digits)?),
+        ("BODY", Some(value)) => sender.body = body(value, options)?,
+        ("SMTPUTF8", None) => sender.smtputf8 = true,
+        ("RET", Some(value)) if value.eq_ignore_ascii_case("FULL") => sender.ret = Some(Ret::Full),
+        ("RET", Some(value)) if value.eq_ignore_ascii_case("HDRS") => sender.ret = Some(Ret::Headers),
+        ("ENVID", Some(value)) if (1..=100).contains(&value.len()) => {
+            sender.envid = Some(xtext::decode(value).filter(|id| is_printable(id)).ok_or_else(bad_value)?);
+        }
+        ("AUTH", Some(value)) if !value.is_empty() => {
+            sender.auth = Some(xtext::decode(value).filter(|name| !has_controls(name)).ok_or_else(bad_value)?);
+        }
+        ("BY", Some(value)) => sender.by = Some(by(value)?),
+        // RFC 4865 §4: the two exclude each other.
+        ("HOLDFOR", Some(value)) if sender.hold.is_none() => sender.hold = Some(hold_for(value, options)?),
+        ("HOLDUNTIL", Some(value)) if sender.hold.is_none() => sender.hold = Some(hold_until(value, options)?),
+        ("MT-PRIORITY", Some(value)) => sender.priority = Some(priority(value)?),
+        ("REQUIRETLS", None) => sender.require_tls = true,
+        _ => return Err(bad_value()),
+    }
+    Ok(())
 }
 
 /// Parses what follows `RCPT`; `smtputf8` is what MAIL said.
@@ -79,6 +85,39 @@ pub(crate) fn rcpt(arguments: &str, options: &Options, smtputf8: bool) -> Result
         }
     }
     Ok(recipient)
+}
+
+impl Sender {
+    /// What the parameters of a MAIL ask that another server has taken. What that one knows and we do not is passed over,
+    /// and so is how long it keeps the message back itself.
+    pub fn taken_elsewhere<'p>(path: Option<Address>, parameters: impl IntoIterator<Item = &'p str>) -> Self {
+        let options = Options::new(Dialect::Smtp, "");
+        let mut sender = Self { path, ..Self::default() };
+        let mut seen = Seen::default();
+        for parameter in parameters {
+            if let Ok(known) = seen.admit(parameter, MAIL, &options) {
+                let _passed_over = note(&mut sender, known, &options);
+            }
+        }
+        sender
+    }
+}
+
+impl Recipient {
+    /// The same of a RCPT.
+    pub fn taken_elsewhere<'p>(target: Target, parameters: impl IntoIterator<Item = &'p str>) -> Self {
+        let options = Options::new(Dialect::Smtp, "");
+        let mut recipient = Self { target, notify: None, orcpt: None };
+        let mut seen = Seen::default();
+        for parameter in parameters {
+            match seen.admit(parameter, RCPT, &options) {
+                Ok(("NOTIFY", Some(value))) => recipient.notify = notify(value).ok(),
+                Ok(("ORCPT", Some(value))) => recipient.orcpt = original(value).ok(),
+                _ => {}
+            }
+        }
+        recipient
+    }
 }
 
 /// Keywords and the extensions that they belong to.
@@ -308,7 +347,6 @@ fn needs_utf8() -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Dialect;
 
     fn options() -> Options {
         Options { auth: vec!["PLAIN".to_owned()], ..Options::new(Dialect::Smtp, "mx.example.org") }
@@ -339,6 +377,19 @@ mod tests {
         assert_eq!(recipient.notify, Some(Notify { success: true, failure: false, delay: true }));
         assert_eq!(recipient.orcpt.map(|original| original.address).as_deref(), Some("Bob+x@example.net"));
         assert_eq!(rcpt("TO:<PostMaster>", &options(), false).map(|one| one.target), Ok(Target::Postmaster));
+    }
+
+    #[test]
+    fn what_another_server_took_is_read_as_far_as_it_is_known() {
+        let words =
+            ["SIZE=x", "BODY=8BITMIME", "XVERP", "RET=hdrs", "ENVID=QQ+2B1", "RET=FULL", "REQUIRETLS", "SMTPUTF8"];
+        let sender = Sender::taken_elsewhere(None, words);
+        assert_eq!((sender.size, sender.body, sender.ret), (None, BodyType::EightBit, Some(Ret::Headers)));
+        assert_eq!((sender.envid.as_deref(), sender.require_tls, sender.smtputf8), (Some("QQ+1"), true, true));
+        let recipient = Recipient::taken_elsewhere(Target::Postmaster, ["X=1", "NOTIFY=never", "ORCPT=rfc822;b+2Bx@y"]);
+        assert_eq!(recipient.notify, Some(Notify::default()));
+        assert_eq!(recipient.orcpt.map(|original| original.address).as_deref(), Some("b+x@y"));
+        assert_eq!(Recipient::taken_elsewhere(Target::Postmaster, ["NOTIFY=NOW"]).notify, None);
     }
 
     #[test]

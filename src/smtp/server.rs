@@ -127,6 +127,8 @@ struct Session {
     junk: u32,
     refused_recipients: u32,
     messages: u32,
+    /// XFORWARD was accepted since the last message.
+    forwarded: bool,
 }
 
 impl Server {
@@ -341,6 +343,12 @@ impl Machine for Server {
 
     fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
+    }
+
+    fn has_taken_leave(&self) -> bool {
+        let last = self.buffer.strip_suffix(b"\r\n").or_else(|| self.buffer.strip_suffix(b"\n"));
+        last.and_then(|last| last.rsplit(|octet| *octet == b'\n').next())
+            .is_some_and(|line| line.trim_ascii().eq_ignore_ascii_case(b"QUIT"))
     }
 
     fn poll(&mut self, now: Instant) -> Step<Event> {

@@ -10,12 +10,9 @@ use posthorn_mime::{Field, fields};
 
 use crate::canonical::{cover, relaxed};
 use crate::dkim::{Canonicalization, body_hash};
+use crate::results::folded;
+use crate::verify::{KINDS, MAX_SETS, Tags, instance};
 use crate::{Chain, Fault, Signer};
-
-/// A chain has at most so many sets (RFC 8617 §4.2.1).
-const MAX_SETS: usize = 50;
-/// More results than so many octets are cut.
-const MAX_RESULTS: usize = 4096;
 
 /// What was found when the message came.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +27,7 @@ pub struct Found<'a> {
 }
 
 /// Seals a message: three whole fields with their CRLF, to be put on top. `None` where nothing may be added: the
-/// chain has failed before, is full, or was not checked although there is one.
+/// chain has failed before, is full, or could not be checked although there is one.
 ///
 /// `header` may end with or without its blank line. RSA is the kind of key that everybody can check.
 ///
@@ -46,7 +43,7 @@ pub fn seal(
     let sets = Sets::of(header);
     let Some((instance, chain)) = sets.next(found.chain) else { return Ok(None) };
 
-    let results = format!("ARC-Authentication-Results: i={instance}; {}\r\n", results(found));
+    let results = format!("ARC-Authentication-Results: i={instance}; {}\r\n", folded(found.authserv_id, found.results));
     let covered = cover(header, &["dkim-signature"]);
     let body = STANDARD.encode(body_hash(Canonicalization::Relaxed, text, None));
     let mut hash = digest::Context::new(&digest::SHA256);
@@ -73,9 +70,6 @@ pub fn seal(
     let seal = signer.complete(seal, hash)?;
     Ok(Some([seal, signature, results].concat().into_bytes()))
 }
-
-/// The three kinds of ARC fields in the order in which a seal covers them.
-const KINDS: [&str; 3] = ["ARC-Authentication-Results", "ARC-Message-Signature", "ARC-Seal"];
 
 /// The sets that a message has already.
 struct Sets<'h> {
@@ -106,45 +100,15 @@ impl<'h> Sets<'h> {
     /// The instance of the next set and what its seal says of the chain; `None` when none may be added.
     fn next(&self, found: Chain) -> Option<(usize, Chain)> {
         let Some((last, _, newest)) = self.fields.last() else { return Some((1, Chain::None)) };
-        if found == Chain::None || *last >= MAX_SETS {
+        if matches!(found, Chain::None | Chain::Unknown) || *last >= MAX_SETS {
             return None;
         }
         // A chain that somebody has marked as failed is not continued (RFC 8617 §5.1.2).
-        let marked = newest.is(KINDS[2]) && tag(newest, "cv").is_some_and(|value| value.eq_ignore_ascii_case("fail"));
+        let says = |tags: Tags<'_>| tags.text("cv").is_some_and(|value| value.eq_ignore_ascii_case("fail"));
+        let marked = newest.is(KINDS[2]) && Tags::parse(newest.value).is_some_and(says);
         let chain = if self.whole { found } else { Chain::Fail };
         (!marked).then_some((last + 1, chain))
     }
-}
-
-fn instance(field: &Field<'_>) -> Option<usize> {
-    let number = tag(field, "i")?;
-    number.parse().ok().filter(|number| (1..=MAX_SETS).contains(number))
-}
-
-/// The value of a tag (RFC 6376 §3.2).
-fn tag(field: &Field<'_>, name: &str) -> Option<String> {
-    let value = String::from_utf8_lossy(field.value);
-    let mut tags = value.split(';').filter_map(|tag| tag.split_once('='));
-    tags.find(|(tag, _)| tag.trim() == name).map(|(_, value)| value.trim().to_owned())
-}
-
-/// Name and results, folded at semicolons and free of what would end the field.
-fn results(found: &Found<'_>) -> String {
-    let clean = |text: &str| -> String {
-        let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-        plain.collect::<String>().split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
-    };
-    let limit = found.results.floor_char_boundary(MAX_RESULTS);
-    let mut text = clean(found.authserv_id).replace(';', "");
-    let mut some = false;
-    for result in found.results[..limit].split(';').map(clean).filter(|result| !result.is_empty()) {
-        let _infallible = write!(text, ";\r\n\t{result}");
-        some = true;
-    }
-    if !some {
-        text.push_str("; none");
-    }
-    text
 }
 
 #[cfg(test)]
@@ -154,7 +118,7 @@ mod tests {
     use posthorn_model::Domain;
 
     use super::*;
-    use crate::verify::tests::keys_of;
+    use crate::verify::tests::{at, keys_of};
     use crate::{KeyType, Keys, Signed, SigningKey, sign};
 
     static SIGNERS: LazyLock<Vec<Signer>> = LazyLock::new(|| {
@@ -166,10 +130,6 @@ mod tests {
     });
 
     const MESSAGE: &[u8] = b"From: bob@example.org\r\nTo: a@one.example\r\nSubject: forwarded\r\n\r\nHello.\r\n \r\n";
-
-    fn at() -> DateTime<Utc> {
-        DateTime::from_timestamp(1_795_223_379, 0).expect("in range")
-    }
 
     fn found(chain: Chain) -> Found<'static> {
         Found { authserv_id: "mx.one.example", results: "spf=pass smtp.mailfrom=example.org; dkim=none", chain }
@@ -188,7 +148,7 @@ mod tests {
     }
 
     fn judge(message: &[u8], keys: &Keys) -> Chain {
-        Signed::parse(message).expect("a header").verify(keys).chain
+        Signed::parse(message).expect("a header").verify(keys, at()).chain
     }
 
     #[test]
@@ -211,6 +171,10 @@ mod tests {
         let changed = text.replace("i=1; mx.one", "i=1; mx.two");
         assert_eq!(judge(changed.as_bytes(), &keys), Chain::Fail);
         assert_eq!(judge(text.as_bytes(), &Keys::new()), Chain::Fail);
+        let later = names.into_iter().map(|name| (name, crate::Found::Later(String::new()))).collect();
+        assert_eq!(judge(text.as_bytes(), &later), Chain::Unknown);
+        let found = Signed::parse(text.as_bytes()).expect("a header").verify(&keys, at());
+        assert_eq!(found.sealers, ["one.example", "two.example", "one.example", "one.example", "two.example"]);
     }
 
     #[test]
@@ -219,7 +183,7 @@ mod tests {
         let signed = [&sign(&SIGNERS, header, text, at()).expect("signed"), MESSAGE].concat();
         let sealed = add(&signed, 0, Chain::None).expect("may be added");
         let keys = keys_of(&SIGNERS);
-        let result = Signed::parse(&sealed).expect("a header").verify(&keys);
+        let result = Signed::parse(&sealed).expect("a header").verify(&keys, at());
         assert_eq!(result.chain, Chain::Pass);
         assert!(result.passes_for("one.example") && result.passes_for("TWO.example"));
         assert_eq!(
@@ -235,7 +199,9 @@ mod tests {
         let marked = add(&broken, 1, Chain::Fail).expect("may be marked");
         assert!(String::from_utf8_lossy(&marked).contains("ARC-Seal: i=2; a=ed25519-sha256; cv=fail;"));
         assert_eq!(add(&marked, 0, Chain::Fail), None);
-        assert_eq!(add(&broken, 0, Chain::None), None, "nobody has checked it");
+        for chain in [Chain::None, Chain::Unknown] {
+            assert_eq!(add(&broken, 0, chain), None, "nobody knows whether it holds");
+        }
     }
 
     #[test]
@@ -264,7 +230,7 @@ mod tests {
         let top = seal(&SIGNERS[1], &found, header, text, at()).expect("sealed").expect("may be added");
         assert_eq!(fields(&top).count(), 3);
         assert_eq!(judge(&[&top, MESSAGE].concat(), &keys_of(&SIGNERS)), Chain::Pass);
-        let none = results(&Found { results: " ; ", ..found });
+        let none = folded(found.authserv_id, " ; ");
         assert_eq!(none, "ab X: y; none");
     }
 }

@@ -1,11 +1,6 @@
-//! Body hashes of DKIM signatures (RFC 6376 §3.4 and §3.7), and messages for mail-auth to verify.
-//!
-//! mail-auth 0.13 hashes relaxed bodies wrongly when they end in lines of nothing but spaces and tabs: it takes the
-//! line breaks before them for content. Such bodies are hashed here instead ([`parse`]). The tests say so when a newer
-//! mail-auth no longer needs it.
+//! Body hashes of DKIM signatures (RFC 6376 §3.4 and §3.7).
 
 use aws_lc_rs::digest;
-use mail_auth::{AuthenticatedMessage, common::crypto::HashAlgorithm, dkim};
 use memchr::memchr2;
 
 /// How a body is made insensitive to changes on its way (RFC 6376 §3.4): the second half of a signature's `c=`.
@@ -24,47 +19,12 @@ pub enum Canonicalization {
 #[must_use]
 pub fn body_hash(canonicalization: Canonicalization, body: &[u8], length: Option<u64>) -> [u8; 32] {
     let mut hash = [0; 32];
-    hash.copy_from_slice(hash_with(&digest::SHA256, canonicalization, body, length).as_ref());
+    hash.copy_from_slice(hash_of(canonicalization, body, length).as_ref());
     hash
 }
 
-/// Parses a message for mail-auth's verifiers of DKIM and ARC, with the right body hashes for each signature in it.
-///
-/// Signatures with a length (`l=`) are errors in the result: text could be appended to what they sign. `None` when
-/// there is no header at all.
-#[must_use]
-pub fn parse(message: &[u8]) -> Option<AuthenticatedMessage<'_>> {
-    let mut parsed = AuthenticatedMessage::parse(message)?;
-    let body = message.get(parsed.body_offset()..).unwrap_or_default();
-    if ends_in_whitespace_lines(body) {
-        for (canonicalization, algorithm, length, hash) in &mut parsed.body_hashes {
-            if matches!(canonicalization, dkim::Canonicalization::Relaxed) {
-                let algorithm = match algorithm {
-                    HashAlgorithm::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
-                    HashAlgorithm::Sha256 => &digest::SHA256,
-                };
-                // Here 0 stands for a signature without `l=`.
-                let length = (*length != 0).then_some(*length);
-                *hash = hash_with(algorithm, Canonicalization::Relaxed, body, length).as_ref().to_vec();
-            }
-        }
-    }
-    Some(parsed)
-}
-
-/// Where mail-auth errs: something in the blank end of a body is not a line break.
-fn ends_in_whitespace_lines(body: &[u8]) -> bool {
-    let content = content(Canonicalization::Relaxed, body);
-    memchr2(b' ', b'\t', &body[content.len()..]).is_some()
-}
-
-fn hash_with(
-    algorithm: &'static digest::Algorithm,
-    canonicalization: Canonicalization,
-    body: &[u8],
-    length: Option<u64>,
-) -> digest::Digest {
-    let mut sink = Sink { context: digest::Context::new(algorithm), left: length.unwrap_or(u64::MAX) };
+fn hash_of(canonicalization: Canonicalization, body: &[u8], length: Option<u64>) -> digest::Digest {
+    let mut sink = Sink { context: digest::Context::new(&digest::SHA256), left: length.unwrap_or(u64::MAX) };
     let content = content(canonicalization, body);
     match canonicalization {
         Canonicalization::Relaxed => write_relaxed(content, &mut sink),
@@ -152,21 +112,7 @@ impl Sink {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        borrow::Borrow,
-        hash::Hash,
-        pin::pin,
-        sync::Arc,
-        task::{Context, Poll, Waker},
-        time::Instant,
-    };
-
     use base64::{Engine, engine::general_purpose::STANDARD};
-    use mail_auth::{
-        DkimResult, Error, MessageAuthenticator, Parameters, ResolverCache, Txt,
-        common::{crypto::Ed25519Key, headers::HeaderWriter, parse::TxtRecordParser, verify::DomainKey},
-        dkim::{DkimError, DkimSigner},
-    };
 
     use super::*;
     use Canonicalization::{Relaxed, Simple};
@@ -224,123 +170,5 @@ mod tests {
         ] {
             assert_eq!(body_hash(Relaxed, body, Some(length)), sha256(expected), "{length}");
         }
-    }
-
-    /// Every body of up to seven tokens, in a message signed both ways (the signatures need not be right for this).
-    #[test]
-    fn parsed_messages_have_our_hashes() {
-        let header = "DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed; d=example.org; s=k; h=From; bh=AAAA; b=AAAA\r\n\
-                      DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/simple; d=example.org; s=k; h=From; bh=AAAA; b=AAAA\r\n\
-                      From: bob@example.org\r\n\r\n";
-        let mut mistakes = 0;
-        for number in 0..4_usize.pow(7) {
-            let mut message = header.to_owned();
-            let mut digits = number;
-            while digits > 0 {
-                // No digit means 0, so short bodies come up, too.
-                message.push_str(["a", " ", "\t", "\r\n"][digits % 4]);
-                digits /= 4;
-            }
-            let body = &message.as_bytes()[header.len()..];
-            let hashes = |parsed: &AuthenticatedMessage<'_>| {
-                parsed.body_hashes.iter().map(|(_, _, _, hash)| hash.clone()).collect::<Vec<_>>()
-            };
-            let ours = hashes(&parse(message.as_bytes()).expect("a header"));
-            assert_eq!(ours, [body_hash(Relaxed, body, None), body_hash(Simple, body, None)], "{body:?}");
-
-            let theirs = hashes(&AuthenticatedMessage::parse(message.as_bytes()).expect("a header"));
-            if theirs != ours {
-                assert!(ends_in_whitespace_lines(body), "{body:?}");
-                mistakes += 1;
-            }
-        }
-        assert!(mistakes > 0, "mail-auth is right by itself: this module is no longer needed");
-    }
-
-    const MESSAGE: &[u8] = b"From: bob@example.org\r\nSubject: whitespace\r\n\r\nHello.\r\n \t\r\n\r\n \r\n";
-
-    /// The same to a relaxed signature, and what mail-auth signs rightly.
-    const PLAIN: &[u8] = b"From: bob@example.org\r\nSubject: whitespace\r\n\r\nHello.\r\n";
-
-    /// A signature of mail-auth's over what is given, on top of [`MESSAGE`]; and the key for its verifier.
-    fn sign(signed: &[u8], canonicalization: dkim::Canonicalization) -> (Vec<u8>, Key) {
-        let key = Ed25519Key::from_pkcs8_der(&Ed25519Key::generate_pkcs8().expect("a key")).expect("a key");
-        let record = format!("v=DKIM1; k=ed25519; p={}", STANDARD.encode(key.public_key()));
-        let signature = DkimSigner::from_key(key)
-            .domain("example.org")
-            .selector("k")
-            .headers(["From", "Subject"])
-            .body_canonicalization(canonicalization)
-            .sign(signed)
-            .expect("signed");
-        let message = [signature.to_header().as_bytes(), MESSAGE].concat();
-        (message, Key(Arc::new(DomainKey::parse(record.as_bytes()).expect("a record"))))
-    }
-
-    /// The key stands in for the DNS; nothing is looked up, so the future is ready at once.
-    fn verify(message: &AuthenticatedMessage<'_>, key: &Key) -> DkimResult {
-        let authenticator = MessageAuthenticator::new_cloudflare().expect("a resolver");
-        let verification = pin!(authenticator.verify_dkim(Parameters::new(message).with_txt_cache(key)));
-        match verification.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(output) => output.first().expect("a signature").result().clone(),
-            Poll::Pending => panic!("the key was not in the cache"),
-        }
-    }
-
-    struct Key(Arc<DomainKey>);
-
-    impl ResolverCache<Box<str>, Txt> for Key {
-        fn get<Q: Hash + Eq + ?Sized>(&self, _: &Q) -> Option<Txt>
-        where
-            Box<str>: Borrow<Q>,
-        {
-            Some(Txt::DomainKey(self.0.clone()))
-        }
-
-        fn remove<Q: Hash + Eq + ?Sized>(&self, _: &Q) -> Option<Txt>
-        where
-            Box<str>: Borrow<Q>,
-        {
-            None
-        }
-
-        fn insert(&self, _: Box<str>, _: Txt, _: Instant) {}
-    }
-
-    #[test]
-    fn relaxed_signatures_over_trailing_whitespace_lines_hold() {
-        let (message, key) = sign(PLAIN, dkim::Canonicalization::Relaxed);
-        let ours = parse(&message).expect("a header");
-        let signature = &ours.dkim_headers.first().expect("a signature").header;
-        assert_eq!(signature.bh, sha256(b"Hello.\r\n"));
-        assert_eq!(verify(&ours, &key), DkimResult::Pass);
-
-        let theirs = AuthenticatedMessage::parse(&message).expect("a header");
-        assert_eq!(
-            verify(&theirs, &key),
-            DkimResult::Neutral(Error::Dkim(DkimError::FailedBodyHashMatch)),
-            "mail-auth is right by itself: this module is no longer needed"
-        );
-    }
-
-    #[test]
-    fn simple_signatures_and_changed_bodies_are_judged_as_ever() {
-        let (mut message, key) = sign(MESSAGE, dkim::Canonicalization::Simple);
-        assert_eq!(verify(&parse(&message).expect("a header"), &key), DkimResult::Pass);
-        message.extend_from_slice(b" \r\n");
-        let failed = DkimResult::Neutral(Error::Dkim(DkimError::FailedBodyHashMatch));
-        assert_eq!(verify(&parse(&message).expect("a header"), &key), failed);
-
-        let (mut message, key) = sign(PLAIN, dkim::Canonicalization::Relaxed);
-        message.extend_from_slice(b".\r\n \r\n");
-        assert_eq!(verify(&parse(&message).expect("a header"), &key), failed);
-    }
-
-    #[test]
-    fn messages_may_have_no_body() {
-        for message in [&b"\r\n"[..], b" \r\n", b"From: bob@example.org", b"From: bob@example.org\r\n\r\n"] {
-            assert!(parse(message).is_none_or(|parsed| parsed.body_hashes.is_empty()));
-        }
-        assert!(parse(b"").is_none());
     }
 }

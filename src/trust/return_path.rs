@@ -55,19 +55,30 @@ impl ReturnPath {
     /// The return path for one recipient of a queued message.
     #[must_use]
     pub fn encode(&self, queue: QueueId, recipient: &str) -> String {
+        self.encode_at(&self.domain, queue, recipient)
+    }
+
+    /// The same in another domain, whose mail comes here as well.
+    #[must_use]
+    pub fn encode_at(&self, domain: &Domain, queue: QueueId, recipient: &str) -> String {
         let id = base32::encode_number(queue.0.cast_unsigned(), QUEUE);
         let room = LOCAL - (self.prefix.len() + QUEUE as usize + PROOF + 3);
         let whom = written(recipient).filter(|text| text.len() <= room).unwrap_or_else(|| self.mark(&id, recipient));
         let proof = self.provers[0].prove("VERP", &[&id, &whom], PROOF);
-        format!("{}-{id}-{proof}-{whom}@{}", self.prefix, self.domain)
+        format!("{}-{id}-{proof}-{whom}@{domain}", self.prefix)
     }
 
     /// Reads an address; `None` when it is not a return path of ours, or its proof is wrong.
     #[must_use]
     pub fn decode(&self, address: &Address) -> Option<Bounced> {
-        let (local, ours) = (address.local(), *address.domain() == self.domain);
+        (*address.domain() == self.domain).then(|| self.decode_local(address.local())).flatten()
+    }
+
+    /// Reads a local part, in whatever domain it is: only we can have written it.
+    #[must_use]
+    pub fn decode_local(&self, local: &str) -> Option<Bounced> {
         let (prefix, rest) = local.split_at_checked(self.prefix.len())?;
-        if !ours || !prefix.eq_ignore_ascii_case(&self.prefix) {
+        if !prefix.eq_ignore_ascii_case(&self.prefix) {
             return None;
         }
         let mut parts = rest.strip_prefix('-')?.splitn(3, '-');
@@ -157,6 +168,10 @@ mod tests {
         assert_eq!(back(&path.replace("ann=", "bob=")), None);
         assert_eq!(back(&path.replace("acn-", "aco-")), None);
         assert_eq!(back(&path.replace("@example.org", "@example.com")), None);
+        let elsewhere =
+            paths("secret").encode_at(&Domain::parse("example.com").expect("a domain"), QueueId(77), "ann@example.net");
+        assert_eq!(elsewhere, path.replace("@example.org", "@example.com"));
+        assert_eq!(paths("secret").decode_local(elsewhere.split('@').next().expect("a name")), back(&path));
         assert_eq!(back("b-x-y-z@example.org"), None);
         assert_eq!(back("b@example.org"), None);
         assert_eq!(back("bob@example.org"), None);

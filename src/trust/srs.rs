@@ -2,17 +2,25 @@
 //! find the way back.
 //!
 //! `SRS0=proof=day=domain=local` stands for an original sender; `SRS1=proof=host==…` for an address that another host
-//! has already rewritten, so that addresses do not grow at every hop. Proofs are base 32 rather than the customary
-//! base 64: hosts on the way fold the case of local parts.
+//! has already rewritten, so that addresses do not grow at every hop.
+//!
+//! Proofs are those of all other implementations (HMAC-SHA-1 over the parts in small letters, the first letters of its
+//! base 64, held against without regard to case): with one secret, servers of both kinds read each other's addresses, and
+//! addresses that a predecessor gave out stay good.
 
+use aws_lc_rs::{constant_time, hmac};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{DateTime, Utc};
 use posthorn_model::{Address, Domain};
 
 use crate::base32;
-use crate::tag::Prover;
 
-/// Letters of a proof, 5 bits each.
+/// Letters of a proof that we write: as many as others read, and more than the usual four, since hosts on the way fold
+/// case and leave hardly five bits in each.
 const LETTERS: usize = 6;
+/// Letters of a proof that others write.
+const FEWEST_LETTERS: usize = 4;
 /// Days come round after so many: two letters.
 const DAYS: i64 = 1024;
 
@@ -23,6 +31,39 @@ pub struct Srs {
     /// The first one signs, all are believed.
     provers: Vec<Prover>,
     days: i64,
+}
+
+/// A secret that addresses are proved with.
+struct Prover(hmac::Key);
+
+impl Prover {
+    fn new(secret: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret))
+    }
+
+    /// The proof of some parts, in so many letters of at most six bits each.
+    fn prove(&self, parts: &[&str], letters: usize) -> String {
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in parts {
+            context.update(part.to_ascii_lowercase().as_bytes());
+        }
+        let mut proof = BASE64.encode(context.sign());
+        proof.truncate(letters);
+        proof
+    }
+
+    /// Whether a proof is right; takes the same time wherever it is wrong.
+    fn holds(&self, parts: &[&str], proof: &str) -> bool {
+        let right = self.prove(parts, proof.len()).to_ascii_lowercase();
+        let same = constant_time::verify_slices_are_equal(right.as_bytes(), proof.to_ascii_lowercase().as_bytes());
+        proof.len() >= FEWEST_LETTERS && same.is_ok()
+    }
+}
+
+impl std::fmt::Debug for Prover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Prover(secret)")
+    }
 }
 
 /// Why an address was not rewritten.
@@ -74,17 +115,17 @@ impl Srs {
         let local = match Rewritten::of(sender.local()) {
             Some(Rewritten::First { rest }) => {
                 let host = sender.domain().as_str();
-                let proof = signing.prove("SRS1", &[host, rest], LETTERS);
+                let proof = signing.prove(&[host, rest], LETTERS);
                 format!("SRS1={proof}={host}={rest}")
             }
             Some(Rewritten::Again { host, rest, .. }) => {
-                let proof = signing.prove("SRS1", &[host, rest], LETTERS);
+                let proof = signing.prove(&[host, rest], LETTERS);
                 format!("SRS1={proof}={host}={rest}")
             }
             None => {
-                let day = base32::encode_number(day(now).unsigned_abs(), 2);
+                let day = base32::encode_number(day(now).unsigned_abs(), 2).to_ascii_uppercase();
                 let (domain, local) = (sender.domain().as_str(), sender.local());
-                let proof = signing.prove("SRS0", &[&day, domain, local], LETTERS);
+                let proof = signing.prove(&[&day, domain, local], LETTERS);
                 format!("SRS0={proof}={day}={domain}={local}")
             }
         };
@@ -102,7 +143,7 @@ impl Srs {
         match Rewritten::of(address.local()).ok_or(SrsFault::NotRewritten)? {
             Rewritten::First { rest } => self.original(rest, now),
             Rewritten::Again { proof, host, rest } => {
-                if !self.provers.iter().any(|one| one.holds("SRS1", &[host, rest], proof, LETTERS)) {
+                if !self.provers.iter().any(|one| one.holds(&[host, rest], proof)) {
                     return Err(SrsFault::Forged);
                 }
                 let host = Domain::parse(host).map_err(|_| SrsFault::Forged)?;
@@ -118,7 +159,7 @@ impl Srs {
         else {
             return Err(SrsFault::NotRewritten);
         };
-        if !self.provers.iter().any(|one| one.holds("SRS0", &[stamp, domain, local], proof, LETTERS)) {
+        if !self.provers.iter().any(|one| one.holds(&[stamp, domain, local], proof)) {
             return Err(SrsFault::Forged);
         }
         let written = base32::decode_number(stamp).and_then(|day| i64::try_from(day).ok()).ok_or(SrsFault::Forged)?;
@@ -197,6 +238,12 @@ mod tests {
             assert_eq!(ours.reverse(&folded, at(0)).expect("believed").to_string(), sender.to_string().to_lowercase());
         }
         let rewritten = ours.forward(&address("bob@example.org"), at(0)).expect("rewritten");
+        // HMAC-SHA-1 with this secret over JKexample.orgbob, as any other program reckons it.
+        assert_eq!(rewritten.local(), "SRS0=/eV8nd=JK=example.org=bob");
+        let usual = address("SRS0=/eV8=JK=example.org=bob@fwd.example");
+        assert!(ours.reverse(&usual, at(0)).is_ok(), "others write four letters");
+        let short = address("SRS0=/eV=JK=example.org=bob@fwd.example");
+        assert_eq!(ours.reverse(&short, at(0)), Err(SrsFault::Forged));
         assert!(
             rewritten.local().starts_with("SRS0=") && rewritten.local().ends_with("=example.org=bob"),
             "{rewritten}"

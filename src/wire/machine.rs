@@ -32,6 +32,12 @@ pub trait Machine {
     /// events.
     fn lost(&mut self) {}
 
+    /// Whether what was received ends with the peer's goodbye. That it closes then, which may be its own direction only,
+    /// is no sign that it does not wait for its answers.
+    fn has_taken_leave(&self) -> bool {
+        false
+    }
+
     /// TLS is up after [`Step::StartTls`] (or from the start, for implicit TLS). The receive buffer is empty.
     fn secured(&mut self, tls: Secured);
 }

@@ -255,6 +255,20 @@ fn scripted(client: &mut Client, reply: &str) -> (String, Vec<ClientEvent>) {
 }
 
 #[test]
+fn nothing_is_sent_behind_a_refused_sender() {
+    let mut client = client(Dialect::Smtp);
+    scripted(&mut client, "220 mx\r\n");
+    scripted(&mut client, "250-mx\r\n250 PIPELINING\r\n");
+    client.send(&envelope(&["b@example.org"], BodyType::SevenBit, false));
+    // Some servers go on all the same.
+    let (written, told) = scripted(&mut client, "451 4.3.2 not now\r\n250 fine\r\n354 go on\r\n");
+    assert!(written.ends_with("DATA\r\n.\r\n"), "{written}");
+    assert!(!told.iter().any(|event| matches!(event, ClientEvent::BodyWanted)), "{told:?}");
+    let (_, told) = scripted(&mut client, "250 taken\r\n");
+    assert!(matches!(&told[..], [ClientEvent::Done(results), ClientEvent::Ready] if results.is_empty()), "{told:?}");
+}
+
+#[test]
 fn logins_go_challenge_by_challenge() {
     let mut client = client(Dialect::Submission);
     assert_eq!(scripted(&mut client, "220 mx\r\n").0, "EHLO client.example\r\n");

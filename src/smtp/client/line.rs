@@ -1,7 +1,7 @@
 //! The lines that a client sends.
 
 use super::Capabilities;
-use crate::{BodyType, Extension, Late, Notify, Recipient, Ret, Sender, xtext};
+use crate::{Attribute, BodyType, Extension, Late, Notify, Recipient, Ret, Sender, xtext};
 
 /// `MAIL FROM:<...>` with the parameters that the server offered.
 pub(super) fn mail(sender: &Sender, server: &Capabilities) -> String {
@@ -48,6 +48,23 @@ pub(super) fn mail(sender: &Sender, server: &Capabilities) -> String {
     }
     line.push_str("\r\n");
     line
+}
+
+/// `XFORWARD` with what the server wants to know, in as many lines as that takes.
+pub(super) fn xforward(attributes: &[Attribute], server: &Capabilities) -> Vec<String> {
+    const LINE: usize = 512;
+    let mut lines: Vec<String> = Vec::new();
+    for word in attributes.iter().filter(|one| server.xforward.contains(&one.name)).map(Attribute::written) {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() + 2 <= LINE => {
+                line.push(' ');
+                line.push_str(&word);
+            }
+            _ => lines.push(format!("XFORWARD {word}")),
+        }
+    }
+    lines.iter_mut().for_each(|line| line.push_str("\r\n"));
+    lines
 }
 
 /// `RCPT TO:<...>` with the parameters that the server offered.

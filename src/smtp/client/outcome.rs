@@ -28,7 +28,12 @@ impl Client {
                 self.fail(ClientFailure::Refused(reply));
             }
             Some(Expected::Auth) => self.auth_reply(reply),
-            Some(Expected::Mail) => self.events.push_back(ClientEvent::Sender(reply)),
+            Some(Expected::Mail) => {
+                if let Some(message) = self.message.as_mut().filter(|_| !reply.is_positive()) {
+                    message.refused = true;
+                }
+                self.events.push_back(ClientEvent::Sender(reply));
+            }
             Some(Expected::Rcpt { at }) => self.rcpt_reply(at, reply),
             Some(Expected::Data) => self.data_reply(&reply),
             Some(Expected::Chunk) => {
@@ -37,6 +42,7 @@ impl Client {
                 }
             }
             Some(Expected::Final { at }) => self.final_reply(at, reply),
+            Some(Expected::Forward) => {}
             Some(Expected::Reset) => self.done(),
             Some(Expected::Quit) => self.state = State::Closed,
         }
@@ -80,7 +86,7 @@ impl Client {
 
     fn rcpt_reply(&mut self, at: usize, reply: Reply) {
         let Some(message) = &mut self.message else { return };
-        if reply.is_positive() {
+        if reply.is_positive() && !message.refused {
             message.accepted.push(at);
         }
         let chunked = message.chunked;

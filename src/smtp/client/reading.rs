@@ -18,6 +18,7 @@ pub(super) enum Read {
     Malformed,
     Partial,
     Reply(Reply),
+    TooLong,
 }
 
 /// Gathers the lines of a reply.
@@ -32,7 +33,8 @@ impl ReplyReader {
         loop {
             let line = match take_line(buffer, LINE) {
                 Line::Partial => return Read::Partial,
-                Line::Bare | Line::TooLong => return Read::Malformed,
+                Line::Bare => return Read::Malformed,
+                Line::TooLong => return Read::TooLong,
                 Line::Complete(line) => line,
             };
             let Some((code, more, rest)) = split(&line) else { return Read::Malformed };
@@ -43,7 +45,8 @@ impl ReplyReader {
                     let reply = Reply { enhanced, ..Reply::plain(code, text.to_owned()) };
                     self.started = Some(reply);
                 }
-                Some(reply) if reply.code != code || reply.text.len() + text.len() > REPLY => return Read::Malformed,
+                Some(reply) if reply.code != code => return Read::Malformed,
+                Some(reply) if reply.text.len() + text.len() > REPLY => return Read::TooLong,
                 Some(reply) => {
                     let all = reply.text.to_mut();
                     all.push('\n');
@@ -106,7 +109,7 @@ mod tests {
         {
             assert_eq!(read(text), Read::Malformed, "{text:?}");
         }
-        assert_eq!(read(&"x".repeat(LINE + 1)), Read::Malformed);
-        assert_eq!(read(&format!("250-{}\r\n", "x".repeat(12_000)).repeat(7)), Read::Malformed);
+        assert_eq!(read(&"x".repeat(LINE + 1)), Read::TooLong);
+        assert_eq!(read(&format!("250-{}\r\n", "x".repeat(12_000)).repeat(7)), Read::TooLong);
     }
 }

@@ -139,13 +139,17 @@ impl Server {
                 }
                 self.say(Reply { enhanced: Some(EnhancedCode(2, 1, 5)), ..yes(1, text) });
             }
-            Question::Xforward => self.say(yes(0, text)),
+            Question::Xforward => {
+                self.session.forwarded = true;
+                self.say(yes(0, text));
+            }
         }
     }
 
     /// Ends the transaction with its final reply, one per recipient for LMTP.
     pub(super) fn finish(&mut self, mut reply: impl FnMut(usize) -> Reply) {
         let Phase::Mail(transaction) = std::mem::replace(&mut self.phase, Phase::Greeted) else { return };
+        self.session.forwarded = false;
         self.mode = Mode::Command;
         self.flush = true;
         let times = if self.options.dialect == Dialect::Lmtp { transaction.recipients } else { 1 };

@@ -8,7 +8,8 @@ use super::{Chunks, Mode, Phase, Question, Server, Start, Transaction};
 use crate::attribute::{self, XCLIENT, XFORWARD};
 use crate::table::{COMMANDS, Command, Stage, Verb, Word, find};
 use crate::{
-    AttributeName, AttributeValue, BodyType, Dialect, Event, Extension, Misbehaviour, Reply, Target, parameter,
+    Attribute, AttributeName, AttributeValue, BodyType, Dialect, Event, Extension, Misbehaviour, Reply, Target,
+    parameter,
 };
 
 impl Server {
@@ -83,9 +84,15 @@ impl Server {
             Verb::Auth => self.auth(arguments),
             Verb::Bdat => {}
             Verb::Data => self.start_data(arguments),
-            Verb::Ehlo | Verb::Lhlo => self.hello(arguments, true),
+            Verb::Ehlo | Verb::Lhlo => {
+                self.choose(row.verb);
+                self.hello(arguments, true);
+            }
             Verb::Expn => self.say(Reply::new(502, 5, 1, "Lists are not expanded here")),
-            Verb::Helo => self.hello(arguments, false),
+            Verb::Helo => {
+                self.choose(row.verb);
+                self.hello(arguments, false);
+            }
             Verb::Help => self.help(arguments),
             Verb::Mail => self.mail(arguments),
             Verb::Noop => self.say(Reply::new(250, 0, 0, "Ok")),
@@ -108,7 +115,8 @@ impl Server {
 
     /// What the table has against a command now.
     fn refusal(&self, row: &Command) -> Option<Reply> {
-        if !row.dialects.contains(&self.options.dialect) {
+        let chooses = self.options.by_greeting && matches!(row.verb, Verb::Ehlo | Verb::Helo | Verb::Lhlo);
+        if !row.dialects.contains(&self.options.dialect) && !chooses {
             return Some(Reply::new(500, 5, 1, "Command belongs to another protocol"));
         }
         if row.extension.is_some_and(|extension| !self.options.offers(extension)) {
@@ -125,6 +133,7 @@ impl Server {
             return None;
         }
         let text = match stage {
+            Stage::Fresh if self.options.by_greeting => "Send EHLO or LHLO first",
             Stage::Fresh if self.options.dialect == Dialect::Lmtp => "Send LHLO first",
             Stage::Fresh => "Send EHLO first",
             Stage::Greeted => "Send MAIL first",
@@ -136,6 +145,13 @@ impl Server {
     /// Runs a command that takes no arguments.
     fn bare(&mut self, arguments: &str, run: impl FnOnce(&mut Self)) {
         if arguments.is_empty() { run(self) } else { self.bad(Reply::new(501, 5, 4, "No arguments, please")) }
+    }
+
+    /// The greeting may say which protocol the client speaks.
+    fn choose(&mut self, greeting: Verb) {
+        if self.options.by_greeting {
+            self.options.dialect = if greeting == Verb::Lhlo { Dialect::Lmtp } else { Dialect::Smtp };
+        }
     }
 
     fn hello(&mut self, name: &str, ehlo: bool) {
@@ -338,7 +354,8 @@ impl Server {
     }
 
     fn xforward(&mut self, arguments: &str) {
-        match attribute::parse(arguments, &XFORWARD) {
+        let sound = |attributes: &Vec<Attribute>| attributes.iter().all(Attribute::is_short);
+        match attribute::parse(arguments, &XFORWARD).filter(sound) {
             Some(attributes) => self.ask(Question::Xforward, Event::Xforward(attributes)),
             None => self.bad(Reply::new(501, 5, 4, "Bad XFORWARD attribute")),
         }
@@ -356,10 +373,13 @@ impl Server {
         self.start_chunk(octets, last);
     }
 
-    /// Forgets the transaction.
+    /// Forgets the transaction, and what XFORWARD said of the next one.
     pub(super) fn reset(&mut self) {
+        let forwarded = std::mem::take(&mut self.session.forwarded);
         if let Phase::Mail(_) = self.phase {
             self.phase = Phase::Greeted;
+            self.events.push_back(Event::Reset);
+        } else if forwarded {
             self.events.push_back(Event::Reset);
         }
     }
