@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::problem::nearest;
 use crate::{
     Config, Endpoint, Listener, Loaded, Network, Origin, Peer, PeerOptions, Problem, Speaks, TlsMode, binding,
-    delivery, delivery_rule, exposure, queue, route,
+    delivery, delivery_rule, exposure, filter, policy, quarantine, queue, route, scanner,
 };
 
 /// Judges a configuration as a whole: unique names and addresses, internal services, options that only make sense
@@ -31,7 +31,17 @@ pub fn check_without_files(loaded: &Loaded) -> Vec<Problem> {
         checker.listener(listener, &format!("listener[{at}]"));
     }
     checker.selectors();
-    for judge in [queue::check, delivery::check, binding::check, route::check, delivery_rule::check] {
+    for judge in [
+        queue::check,
+        delivery::check,
+        binding::check,
+        route::check,
+        delivery_rule::check,
+        policy::check,
+        scanner::check,
+        filter::check,
+        quarantine::check,
+    ] {
         judge(&mut checker);
     }
     checker.problems

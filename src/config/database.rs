@@ -61,7 +61,7 @@ impl DatabaseUrl {
 
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&redact(&self.0))
+        f.write_str(&without_password(&self.0))
     }
 }
 
@@ -91,8 +91,9 @@ impl JsonSchema for DatabaseUrl {
     }
 }
 
-/// Replaces the password between `user:` and `@`, and that of a `password=` parameter.
-fn redact(url: &str) -> String {
+/// A URL without its password: that between `user:` and `@`, and that of a `password=` parameter, become `***`.
+#[must_use]
+pub fn without_password(url: &str) -> String {
     let (head, query) = url.split_once('?').map_or((url, None), |(head, query)| (head, Some(query)));
     let mut shown = match (head.split_once("://"), head.rfind('@')) {
         (Some((scheme, _)), Some(at)) if at > scheme.len() + 2 => {

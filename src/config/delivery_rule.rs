@@ -46,6 +46,9 @@ pub struct DeliveryRule {
     #[serde(default = "once")]
     #[schemars(range(min = 1))]
     pub count: u32,
+    /// Whether they must come in a row. A message that is taken halves what was counted. What may be about one recipient or one message does not count: only what comes before RCPT, with 421, with the enhanced code X.3.X, or to another try.
+    #[serde(default)]
+    pub in_a_row: bool,
     /// The time in which they must come; `0 s` is any time, for a `count` of 1.
     #[serde(default)]
     pub within: Span,

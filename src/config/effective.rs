@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::{
     ClientCertificate, Config, Endpoint, Listener, Mechanism, Network, Peer, PeerOptions, Size, SmtpExtension, Span,
-    Speaks, is_internal,
+    Speaks,
 };
 
 /// The options of one endpoint, sorted once so that a connection costs one scan.
@@ -146,12 +146,16 @@ struct Slot {
 /// What holds where no peer, endpoint or listener says anything.
 #[derive(Clone, Copy, Debug)]
 struct Base {
-    sessions_per_address: u32,
+    sessions_per_address: (u32, Provenance),
     max_message_size: Size,
     max_recipients: u32,
     has_login: bool,
-    idle_time: (Span, &'static str),
-    total_time: (Span, &'static str),
+    /// Its clients say whom they speak for.
+    forwards: bool,
+    /// Its clients took the mail in already, and so it goes to other hosts.
+    relays: bool,
+    idle_time: (Span, Provenance),
+    total_time: (Span, Provenance),
 }
 
 impl Policy {
@@ -166,7 +170,7 @@ impl Policy {
             endpoint: endpoint.options.clone(),
             listener_blocks: sorted(&listener.peer),
             listener: listener.options.clone(),
-            guarded: is_internal(listener.speaks) && (named || !certified),
+            guarded: listener.is_internal() && (named || !certified),
             unlisted: Arc::new(Effective::nothing()),
         };
         policy.unlisted = Arc::new(policy.resolve(&[], policy.guarded));
@@ -209,19 +213,53 @@ impl Policy {
 
 impl Base {
     fn new(config: &Config, speaks: Speaks) -> Self {
+        use Provenance::{BuiltIn, Section};
         let (idle_time, total_time) = match speaks {
             Speaks::Imap | Speaks::Imaps => {
-                ((config.imap.idle_time, "imap.idle_time"), (config.imap.total_time, "imap.total_time"))
+                let (idle, total) = (config.imap.idle_time, config.imap.total_time);
+                ((idle, Section("imap.idle_time")), (total, Section("imap.total_time")))
             }
-            Speaks::Smtp | Speaks::Submission | Speaks::Submissions | Speaks::Lmtp => {
-                ((config.smtp.idle_time, "smtp.idle_time"), (config.smtp.total_time, "smtp.total_time"))
+            Speaks::Smtp
+            | Speaks::Submission
+            | Speaks::Submissions
+            | Speaks::Lmtp
+            | Speaks::Reinject
+            | Speaks::ReinjectExpand => {
+                let (idle, total) = (config.smtp.idle_time, config.smtp.total_time);
+                ((idle, Section("smtp.idle_time")), (total, Section("smtp.total_time")))
             }
+            // Postfix closes after 300 and 1000 seconds itself, and whoever is asked should not be first.
+            Speaks::Policy | Speaks::SrsForward | Speaks::SrsReverse => {
+                ((Span::from_secs(330), BuiltIn), (Span::ZERO, BuiltIn))
+            }
+            // A mail server keeps its connections for the next message.
+            Speaks::Filter | Speaks::AmPdp => ((Span::from_secs(600), BuiltIn), (Span::ZERO, BuiltIn)),
+            // A scraper comes once a minute or more often, and may keep its connection.
+            // A browser keeps its connection for the next page.
+            Speaks::Release => ((Span::from_secs(60), BuiltIn), (Span::ZERO, BuiltIn)),
+            Speaks::Metrics => ((Span::from_secs(120), BuiltIn), (Span::ZERO, BuiltIn)),
+            // It is silent for as long as the mail server's client is.
+            Speaks::Milter => ((Span::from_secs(7200), BuiltIn), (Span::ZERO, BuiltIn)),
+        };
+        // All processes of a mail server come from one address.
+        let sessions_per_address = match speaks {
+            Speaks::Policy
+            | Speaks::SrsForward
+            | Speaks::SrsReverse
+            | Speaks::Filter
+            | Speaks::Reinject
+            | Speaks::ReinjectExpand
+            | Speaks::AmPdp
+            | Speaks::Milter => (0, BuiltIn),
+            _ => (config.limits.sessions_per_address, Section("limits.sessions_per_address")),
         };
         Self {
-            sessions_per_address: config.limits.sessions_per_address,
+            sessions_per_address,
             max_message_size: config.mail.max_message_size,
             max_recipients: config.smtp.max_recipients,
             has_login: speaks.has_login(),
+            forwards: matches!(speaks, Speaks::Filter | Speaks::Reinject | Speaks::ReinjectExpand),
+            relays: matches!(speaks, Speaks::Reinject | Speaks::ReinjectExpand),
             idle_time,
             total_time,
         }
@@ -264,9 +302,9 @@ impl<'p> Search<'p> {
         let deny = self.pick("deny", |o| o.deny, (false, BuiltIn));
         let size_limit = (base.max_message_size, Section("mail.max_message_size"));
         let recipients = (base.max_recipients, Section("smtp.max_recipients"));
-        let per_address = (base.sessions_per_address, Section("limits.sessions_per_address"));
-        let idle_time = (base.idle_time.0, Section(base.idle_time.1));
-        let total_time = (base.total_time.0, Section(base.total_time.1));
+        let per_address = base.sessions_per_address;
+        let idle_time = base.idle_time;
+        let total_time = base.total_time;
         Effective {
             access: match (deny, allow) {
                 (true, _) => Access::Denied,
@@ -277,8 +315,8 @@ impl<'p> Search<'p> {
                 .pick("smtp_extensions", |o| o.smtp_extensions.as_ref().map(Some), (None, BuiltIn))
                 .cloned(),
             xclient: self.pick("xclient", |o| o.xclient, (false, BuiltIn)),
-            xforward: self.pick("xforward", |o| o.xforward, (false, BuiltIn)),
-            relay: self.pick("relay", |o| o.relay, (false, BuiltIn)),
+            xforward: self.pick("xforward", |o| o.xforward, (base.forwards, BuiltIn)),
+            relay: self.pick("relay", |o| o.relay, (base.relays, BuiltIn)),
             proxy_protocol: self.pick("proxy_protocol", |o| o.proxy_protocol, (false, BuiltIn)),
             sessions_per_address: self.pick("sessions_per_address", |o| o.sessions_per_address, per_address),
             max_message_size: self

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::{ClientCertificate, Endpoint, Listener, Peer, is_internal};
+use crate::{ClientCertificate, Endpoint, Listener, Peer};
 
 /// Why an internal service may not listen here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -30,7 +30,7 @@ pub fn exposure(listener: &Listener, endpoint: &Endpoint, bound: Option<IpAddr>)
         Some(address) => address.to_canonical().is_loopback(),
         None => endpoint.address.is_local().unwrap_or(true),
     };
-    if !is_internal(listener.speaks) || local {
+    if !listener.is_internal() || local {
         return Ok(());
     }
     if !listener.exposed {
@@ -99,6 +99,17 @@ mod tests {
         let judge = |ip: &str| exposure(&listener, &listener.listen[0], Some(ip.parse().expect("an address")));
         assert_eq!(judge("::1"), Ok(()));
         assert_eq!(judge("0.0.0.0"), Err(Exposure::Unmeant("lmtp")));
+    }
+
+    #[test]
+    fn release_is_public_with_tls_only() {
+        let plain = Listener { speaks: Speaks::Release, ..lmtp("*:8025") };
+        assert_eq!(judge(&plain), Err(Exposure::Unmeant("release")));
+        assert_eq!(judge(&Listener { tls: Some(crate::TlsMode::Implicit), ..plain.clone() }), Ok(()));
+        assert_eq!(
+            judge(&Listener { speaks: Speaks::Lmtp, tls: Some(crate::TlsMode::Implicit), ..plain }),
+            Err(Exposure::Unmeant("lmtp"))
+        );
     }
 
     #[test]

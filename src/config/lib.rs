@@ -7,9 +7,11 @@
 //! (domains, accounts, aliases live in the database), and not a socket, certificate or clock.
 
 mod auth;
+mod backup;
 mod bind;
 mod binding;
 mod check;
+mod checks;
 mod database;
 mod delivery;
 mod delivery_rule;
@@ -22,6 +24,8 @@ mod explain;
 mod exposure;
 mod extension;
 mod file_mode;
+mod filter;
+mod filter_ports;
 mod imap;
 mod limits;
 mod listener;
@@ -33,13 +37,17 @@ mod network;
 mod origin;
 mod pattern;
 mod peer;
+mod policy;
 mod problem;
+mod quarantine;
 mod queue;
 mod ratio;
 mod reference;
 mod render;
+mod reports;
 mod root;
 mod route;
+mod scanner;
 mod schema;
 mod server;
 mod show;
@@ -53,10 +61,12 @@ mod tree;
 mod verify;
 
 pub use auth::{Auth, Mechanism};
+pub use backup::Backup;
 pub use bind::{ListenAddress, ListenAddressError};
 pub use binding::{Binding, BindingGroup, Bindings, GroupDomain, Pool};
 pub use check::{check, check_without_files};
-pub use database::{Database, DatabaseUrl};
+pub use checks::Checks;
+pub use database::{Database, DatabaseUrl, without_password};
 pub use delivery::{
     Counts, Delivery, DeliveryDomain, DeliveryOptions, DeliveryPolicy, EffectiveDelivery, ExplainedDelivery, Limit,
     NoSuchScope, Scope, TlsDemand,
@@ -71,10 +81,16 @@ pub use explain::{Explained, NoSuchEndpoint};
 pub use exposure::{Exposure, exposure};
 pub use extension::{SmtpExtension, UnknownExtension};
 pub use file_mode::{FileMode, FileModeError};
+pub use filter::{
+    Destiny, FileRuleAction, FilterClassifier, FilterDestiny, FilterDisclaimer, FilterDmarc, FilterExtension,
+    FilterFileRule, FilterLevels, FilterNotices, FilterPoints, FilterPointsError, FilterRule, FilterScores,
+    FilterSection, FilterUriList, UriListAnswer,
+};
+pub use filter_ports::{FilterAsked, FilterPort, FilterWay, MilterHold, MilterPort, NextHopSpeaks, QuarantinePort};
 pub use imap::Imap;
 pub use limits::Limits;
 pub use listener::{ClientCertificate, Listener, Speaks, TlsMode, is_internal};
-pub use load::{Loaded, load};
+pub use load::{Loaded, load, load_what_can_be};
 pub use log::{Log, LogFormat, LogLevel};
 pub use mail::{Mail, SpecialFolders};
 pub use name_server::{NameServer, NameServerError};
@@ -82,12 +98,23 @@ pub use network::{Network, NetworkError};
 pub use origin::Origin;
 pub use pattern::{Pattern, PatternError};
 pub use peer::{Peer, PeerOptions};
-pub use problem::{Problem, Problems};
+pub use policy::{
+    AddressRange, AddressRangeError, AnswerRange, AnswerRangeError, Correspondents, DEEPEST_GROUP, DecisionsKept,
+    DnsListAnswer, LimitKind, LimitPer, LimitWindow, ListedThing, Party, PartyError, PolicyAccess, PolicyAction,
+    PolicyAutoBlacklist, PolicyDecisions, PolicyDnsList, PolicyDnsLists, PolicyGreylist, PolicyGroup, PolicyHelo,
+    PolicyLimit, PolicyLookup, PolicyPattern, PolicyPatternError, PolicyRecipients, PolicyReverseDns, PolicyRule,
+    PolicySection, PolicySender, PolicyService, PolicyStage, PolicyThrottle, PolicyVerdict, ServiceAddress,
+    ServiceAddressError, Who,
+};
+pub use problem::{Problem, Problems, nearest};
+pub use quarantine::{HeldCategory, Quarantine, QuarantineDigest};
 pub use queue::{Queue, QueueOptions, QueuePolicies, QueuePolicy, SenderPolicy};
 pub use ratio::{Ratio, RatioError};
 pub use reference::{example, reference, schema};
+pub use reports::Reports;
 pub use root::Config;
 pub use route::{Next, NextError, NextHost, Route, Routes};
+pub use scanner::{Scanner, ScannerFailure, ScannerKind, ScannerWay};
 pub use server::Server;
 pub use size::{Size, SizeError};
 pub use smtp::Smtp;

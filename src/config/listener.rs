@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::yes;
-use crate::{Endpoint, FileMode, ListenAddress, Peer, PeerOptions};
+use crate::{Endpoint, FileMode, FilterPort, ListenAddress, MilterPort, Peer, PeerOptions, QuarantinePort};
 
 /// One service on one or more addresses.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -52,6 +52,15 @@ pub struct Listener {
     /// Sessions of this listener; 0 is no limit.
     #[serde(default)]
     pub listener_sessions: u32,
+    /// What a listener that speaks filter does; unset takes the defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<FilterPort>,
+    /// What a listener that speaks am-pdp does; unset takes the defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<QuarantinePort>,
+    /// What a listener that speaks milter does; unset takes the defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub milter: Option<MilterPort>,
     /// What holds for some networks on every address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peer: Vec<Peer>,
@@ -78,6 +87,9 @@ impl Listener {
             listen_backlog: default_backlog(),
             service_sessions: 0,
             listener_sessions: 0,
+            filter: None,
+            quarantine: None,
+            milter: None,
             peer: Vec::new(),
             options: PeerOptions::default(),
         }
@@ -87,6 +99,12 @@ impl Listener {
     #[must_use]
     pub fn tls_mode(&self) -> TlsMode {
         self.tls.unwrap_or_else(|| self.speaks.tls_mode())
+    }
+
+    /// Whether it trusts its clients: its protocol does, and is not made for the world by TLS.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        is_internal(self.speaks) && !(self.speaks == Speaks::Release && self.tls_mode() == TlsMode::Implicit)
     }
 
     /// The permission bits of one endpoint's socket.
@@ -119,11 +137,52 @@ pub enum Speaks {
     Imap,
     /// The same under TLS from the first byte (RFC 8314).
     Imaps,
+    /// The policy engine for other mail servers (Postfix policy delegation): internal.
+    Policy,
+    /// Senders rewritten for forwarding (SRS), as a Postfix tcp_table: internal.
+    #[serde(rename = "srs-forward")]
+    SrsForward,
+    /// Rewritten senders turned back, likewise: internal.
+    #[serde(rename = "srs-reverse")]
+    SrsReverse,
+    /// A content filter for other mail servers, by SMTP or LMTP with XFORWARD: internal.
+    Filter,
+    /// Judged mail comes back: neither policy nor filter, nor are aliases followed: internal.
+    Reinject,
+    /// The same, and aliases are followed: internal.
+    #[serde(rename = "reinject-expand")]
+    ReinjectExpand,
+    /// Release from quarantine, and verdicts for helpers (AM.PDP): internal.
+    #[serde(rename = "am-pdp")]
+    AmPdp,
+    /// The filter as a milter (protocol 6): internal.
+    Milter,
+    /// What is counted (OpenMetrics) and whether all is well, by HTTP: internal.
+    Metrics,
+    /// Held mail, released by its recipients through the links in their letters (HTTP; HTTPS where TLS begins with the first byte): internal without TLS, and public with it.
+    Release,
 }
 
 impl Speaks {
     /// Every protocol.
-    pub const ALL: [Self; 6] = [Self::Smtp, Self::Submission, Self::Submissions, Self::Lmtp, Self::Imap, Self::Imaps];
+    pub const ALL: [Self; 16] = [
+        Self::Smtp,
+        Self::Submission,
+        Self::Submissions,
+        Self::Lmtp,
+        Self::Imap,
+        Self::Imaps,
+        Self::Policy,
+        Self::SrsForward,
+        Self::SrsReverse,
+        Self::Filter,
+        Self::Reinject,
+        Self::ReinjectExpand,
+        Self::AmPdp,
+        Self::Milter,
+        Self::Metrics,
+        Self::Release,
+    ];
 
     /// The name in the configuration.
     #[must_use]
@@ -135,6 +194,16 @@ impl Speaks {
             Self::Lmtp => "lmtp",
             Self::Imap => "imap",
             Self::Imaps => "imaps",
+            Self::Policy => "policy",
+            Self::SrsForward => "srs-forward",
+            Self::SrsReverse => "srs-reverse",
+            Self::Filter => "filter",
+            Self::Reinject => "reinject",
+            Self::ReinjectExpand => "reinject-expand",
+            Self::AmPdp => "am-pdp",
+            Self::Milter => "milter",
+            Self::Metrics => "metrics",
+            Self::Release => "release",
         }
     }
 
@@ -144,7 +213,17 @@ impl Speaks {
         match self {
             Self::Smtp | Self::Submission | Self::Imap => TlsMode::StartTls,
             Self::Submissions | Self::Imaps => TlsMode::Implicit,
-            Self::Lmtp => TlsMode::None,
+            Self::Lmtp
+            | Self::Policy
+            | Self::SrsForward
+            | Self::SrsReverse
+            | Self::Filter
+            | Self::Reinject
+            | Self::ReinjectExpand
+            | Self::AmPdp
+            | Self::Milter
+            | Self::Release
+            | Self::Metrics => TlsMode::None,
         }
     }
 
@@ -158,7 +237,7 @@ impl Speaks {
 /// Whether a protocol trusts its clients and so belongs on loopback or behind named peers.
 #[must_use]
 pub const fn is_internal(speaks: Speaks) -> bool {
-    matches!(speaks, Speaks::Lmtp)
+    !matches!(speaks, Speaks::Smtp | Speaks::Submission | Speaks::Submissions | Speaks::Imap | Speaks::Imaps)
 }
 
 /// When TLS begins.

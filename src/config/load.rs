@@ -29,10 +29,29 @@ impl Loaded {
         Self::from(Config::default())
     }
 
+    /// The files that values were read from, credentials too, each once.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for origin in self.origins.values() {
+            let (Origin::File { file, .. } | Origin::Credential(file)) = origin else { continue };
+            if !files.iter().any(|known: &PathBuf| **known == **file) {
+                files.push(file.to_path_buf());
+            }
+        }
+        files
+    }
+
     /// Where the value of a key path such as `listener[0].listen[1]` was written.
     #[must_use]
     pub fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// Something that is wrong about a key, for who knows more of it than this crate.
+    #[must_use]
+    pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
+        Problem::new(&self.origin_around(key), key, message)
     }
 
     /// Where a key, or the nearest thing around it that was written, is.
@@ -64,6 +83,16 @@ impl From<Config> for Loaded {
 /// Everything that is wrong: unreadable files, syntax, unknown keys, wrong values; and, for what is left without
 /// them, what [`check`] finds.
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
+    match load_what_can_be(sources) {
+        (Some(loaded), problems) if problems.0.is_empty() => Ok(loaded),
+        (_, problems) => Err(problems),
+    }
+}
+
+/// The same for who mends a configuration: what is left without what is wrong, and everything that is. There is nothing
+/// when a file cannot be read as a whole, or when it is wrong where the server and its database are.
+#[must_use]
+pub fn load_what_can_be(sources: &Sources) -> (Option<Loaded>, Problems) {
     let mut problems = Vec::new();
     let mut tree = Node::table(Origin::Default);
     for file in with_conf_d(&sources.files, &mut problems) {
@@ -86,17 +115,28 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
         Ok(config) => {
             let loaded = Loaded { config, origins };
             if problems.is_empty() {
-                return Ok(loaded);
+                return (Some(loaded), Problems(problems));
             }
+            let is_found = problems.iter().all(|problem| !is_about_the_place(&problem.key));
             problems.extend(check(&loaded).into_iter().map(|problem| verdicts.as_written(problem)));
+            (is_found.then_some(loaded), Problems(problems))
         }
-        Err(error) => problems.extend(error.into_iter().map(|error| {
-            let key = key_path(&error.path);
-            let origin = Loaded { config: Config::default(), origins: origins.clone() }.origin_around(&key);
-            Problem::new(&origin, key, error.kind.to_string())
-        })),
+        Err(error) => {
+            problems.extend(error.into_iter().map(|error| {
+                let key = key_path(&error.path);
+                let origin = Loaded { config: Config::default(), origins: origins.clone() }.origin_around(&key);
+                Problem::new(&origin, key, error.kind.to_string())
+            }));
+            (None, Problems(problems))
+        }
     }
-    Err(Problems(problems))
+}
+
+/// Whether a key, or a whole file, may have said where the server and its database are.
+fn is_about_the_place(key: &str) -> bool {
+    let section = key.split(['.', '[']).next().unwrap_or_default();
+    // An unknown section may be one of these, misspelt.
+    !is_section(section) || matches!(section, "server" | "database")
 }
 
 /// The merged tree as figment takes it.
@@ -351,6 +391,25 @@ pub(crate) mod tests {
         assert_eq!(problems("[server\n").len(), 1);
         assert!(problems("[server]\nhostname =\n")[0].starts_with("posthorn.toml:2: "));
         assert!(problems("[server]\nhostname = 'a.b'\nhostname = 'c.d'\n")[0].starts_with("posthorn.toml:3: "));
+    }
+
+    #[test]
+    fn what_is_right_is_left_unless_it_may_lead_elsewhere() {
+        let (folder, _) = load_files(&[], &[]);
+        let file = folder.path().join("posthorn.toml");
+        let sources = Sources::files([file.clone()]);
+        let left = |text: &str| {
+            std::fs::write(&file, format!("[server]\ndata = '/srv'\n{text}")).expect("written");
+            load_what_can_be(&sources)
+        };
+        let (loaded, problems) = left("[smtp]\nbaner = 'x'\nmax_hops = 'many'\n[policy]\nfail_open = 3\n");
+        assert_eq!((problems.0.len(), loaded.expect("the rest").config.server.data), (3, "/srv".into()));
+        let (loaded, problems) = left("[smtp]\nmax_hops = 7\n");
+        assert_eq!((problems.0.len(), loaded.map(|loaded| loaded.config.smtp.max_hops)), (0, Some(7)));
+        for text in ["[smtp", "dat = '/x'\n", "[database]\nulr = 'x'\n", "[databse]\nurl = 'x'\n", "hostname = 3\n"] {
+            let (loaded, problems) = left(text);
+            assert!(loaded.is_none() && !problems.0.is_empty(), "{text}");
+        }
     }
 
     #[test]

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct Log {
     /// The least important lines that are still written.
     pub level: LogLevel,
-    /// How a line looks.
+    /// How a line looks: for people, as JSON, or with its fields apart in systemd's journal (commands write text then).
+    /// The fields are listed in `src/posthorn/logging/README.md`.
     pub format: LogFormat,
 }
 
@@ -53,4 +54,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+    /// The fields of each line apart, to the journal of systemd (`journalctl -o verbose`); where none listens, as `text`.
+    Journald,
 }

@@ -43,6 +43,12 @@ impl Network {
         self.0.prefix_len()
     }
 
+    /// Whether it is one address.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        self.0.prefix_len() == self.0.max_prefix_len()
+    }
+
     /// Whether every client of its family is inside.
     #[must_use]
     pub fn is_everybody(&self) -> bool {

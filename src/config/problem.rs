@@ -69,7 +69,8 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 /// `did you mean ...?` for the candidate that looks most like the word, when one looks like it at all.
-pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<String> {
+#[must_use]
+pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<String> {
     let folded = word.to_lowercase();
     let score = |candidate: &'c str| (strsim::damerau_levenshtein(&folded, &candidate.to_lowercase()), candidate);
     let (distance, best) = candidates.into_iter().map(score).min_by_key(|(distance, _)| *distance)?;

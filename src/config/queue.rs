@@ -77,7 +77,7 @@ pub struct QueueOptions {
     /// How long it is remembered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suppress_for: Option<Span>,
-    /// Whether each recipient gets a return path of its own (VERP), by which late bounces are told apart.
+    /// Whether each recipient gets a return path of its own (VERP), by which late bounces are told apart. It is in the domain of the sender where that is one of ours, else in that of `server.hostname`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verp: Option<bool>,
 }

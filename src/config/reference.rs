@@ -41,9 +41,15 @@ pub fn reference() -> String {
 pub fn example() -> String {
     let schema = Schema::new();
     let mut out = "# Every setting of Posthorn. Lines without a space behind the # are settings: take away the # to change one.\n".to_owned();
-    for part in parts(&schema) {
+    let parts = parts(&schema);
+    for part in &parts {
+        // A table of a row is nothing without its row.
+        let of_a_row = |row: &Part<'_>| {
+            row.rows && part.path.strip_prefix(&*row.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let off = parts.iter().any(of_a_row);
         let _ = write!(out, "\n{}", comment(part.summary));
-        let _ = writeln!(out, "{}{}", if part.rows { "#" } else { "" }, part.header());
+        let _ = writeln!(out, "{}{}", if off { "#" } else { "" }, part.header());
         for (name, property) in part.own(&schema) {
             let default = part.default(name, property).filter(|value| **value != json!([]));
             let value = default.cloned().unwrap_or_else(|| sample(&schema, name, property));
@@ -197,6 +203,8 @@ fn kind(schema: &Schema, form: Form<'_>) -> String {
         return format!("list of {}", kinds(schema, items));
     }
     match form.format() {
+        Some("address-range") => "addresses",
+        Some("answer-range") => "answer",
         Some("char") => "one character",
         Some("code-pattern") => "code",
         Some("database-url") => "URL",
@@ -208,8 +216,10 @@ fn kind(schema: &Schema, form: Form<'_>) -> String {
         Some("mail-address") => "mail address",
         Some("network") => "network",
         Some("next-hop") => "next hop",
+        Some("party") => "party",
         Some("path") => "path",
-        Some("ratio") => "number",
+        Some("policy-action") => "action",
+        Some("ratio" | "points") => "number",
         Some("regex") => "regular expression",
         Some("size") => "size",
         Some("smtp-extension") => "extension",
@@ -236,6 +246,8 @@ fn sample(schema: &Schema, name: &str, property: &Value) -> Value {
         return json!(choice);
     }
     match form.format() {
+        Some("address-range") => json!("user@example.org"),
+        Some("answer-range") => json!("127.0.0.2"),
         Some("database-url") => json!("postgres://posthorn@db.example.org/posthorn"),
         Some("code-pattern") => json!("4xx"),
         Some("domain-range") => json!("example.com"),
@@ -248,8 +260,10 @@ fn sample(schema: &Schema, name: &str, property: &Value) -> Value {
         Some("name-server") => json!("127.0.0.1:53"),
         Some("network") => json!("192.0.2.0/24"),
         Some("next-hop") => json!("smtp://relay.example.net:25"),
+        Some("party") => json!("any"),
+        Some("policy-action") => json!("DUNNO"),
         Some("path") => json!(format!("/etc/posthorn/tls/{name}.pem")),
-        Some("ratio") => json!(2),
+        Some("ratio" | "points") => json!(2),
         Some("regex") => json!("example"),
         Some("size") => json!("50 MiB"),
         Some("smtp-extension") => json!("CHUNKING"),

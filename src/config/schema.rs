@@ -112,6 +112,7 @@ impl<'s> Form<'s> {
             Some("size") => "a size such as 1024 or \"50 MiB\"",
             Some("duration") => "a duration such as 300 or \"5 min\"",
             Some("ratio") => "a number such as 2 or 0.1",
+            Some("points") => "a number such as 6.2 or -1",
             Some("file-mode") => "a text in octal such as \"0660\"",
             _ if self.accepts("boolean") => "true or false",
             _ if self.accepts("integer") => "an integer",

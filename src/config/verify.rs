@@ -10,8 +10,8 @@ use crate::problem::nearest;
 use crate::schema::{Form, Schema};
 use crate::tree::{Node, Shape, join};
 use crate::{
-    CodePattern, DatabaseUrl, DomainRange, FileMode, ListenAddress, NameServer, Network, Next, Pattern, Problem, Ratio,
-    Size, SmtpExtension, Span,
+    AddressRange, AnswerRange, CodePattern, DatabaseUrl, DomainRange, FileMode, FilterPoints, ListenAddress,
+    NameServer, Network, Next, Party, Pattern, PolicyAction, Problem, Ratio, Size, SmtpExtension, Span,
 };
 
 /// Judges a whole tree. What is wrong is named and taken out, a row of a list with everything in it, so that the
@@ -138,7 +138,7 @@ impl Verifier<'_> {
         let verdict = match &node.shape {
             Shape::Text(text) => judge_text(form, text),
             Shape::Integer(number) => judge_number(form, *number),
-            Shape::Float(number) => Ratio::try_from(*number).map(drop).map_err(|refusal| (refusal.to_string(), None)),
+            Shape::Float(number) => judge_float(form, *number),
             _ => Ok(()),
         };
         let Err((message, hint)) = verdict else {
@@ -165,6 +165,14 @@ fn unknown_key(node: &Node, form: Form<'_>, key: &str, path: &str) -> Problem {
 
 type Verdict = Result<(), (String, Option<String>)>;
 
+fn judge_float(form: Form<'_>, number: f64) -> Verdict {
+    let refused = match form.format() {
+        Some("points") => FilterPoints::try_from(number).err().map(|refusal| refusal.to_string()),
+        _ => Ratio::try_from(number).err().map(|refusal| refusal.to_string()),
+    };
+    refused.map_or(Ok(()), |message| Err((message, None)))
+}
+
 fn judge_number(form: Form<'_>, number: i64) -> Verdict {
     let (low, high) = form.range();
     match form.format() {
@@ -187,6 +195,8 @@ fn judge_text(form: Form<'_>, text: &str) -> Verdict {
     }
     let plain = |refusal: String| (refusal, None);
     match form.format() {
+        Some("address-range") => text.parse::<AddressRange>().map(drop).map_err(|refusal| plain(refusal.to_string())),
+        Some("answer-range") => text.parse::<AnswerRange>().map(drop).map_err(|refusal| plain(refusal.to_string())),
         Some("char") => one_character(text),
         Some("code-pattern") => text.parse::<CodePattern>().map(drop).map_err(|refusal| plain(refusal.to_string())),
         Some("database-url") => DatabaseUrl::parse(text).map(drop).map_err(|refusal| plain(refusal.to_owned())),
@@ -209,6 +219,8 @@ fn judge_text(form: Form<'_>, text: &str) -> Verdict {
         Some("name-server") => text.parse::<NameServer>().map(drop).map_err(|refusal| plain(refusal.to_string())),
         Some("network") => text.parse::<Network>().map(drop).map_err(|refusal| plain(refusal.to_string())),
         Some("next-hop") => text.parse::<Next>().map(drop).map_err(|refusal| plain(refusal.to_string())),
+        Some("party") => text.parse::<Party>().map(drop).map_err(|refusal| plain(refusal.to_string())),
+        Some("policy-action") => text.parse::<PolicyAction>().map(drop).map_err(|refusal| plain(refusal.to_string())),
         Some("regex") => text.parse::<Pattern>().map(drop).map_err(|refusal| plain(refusal.to_string())),
         Some("size") => text.parse::<Size>().map(drop).map_err(|refusal| plain(refusal.to_string())),
         Some("smtp-extension") => {
@@ -334,7 +346,7 @@ mod tests {
         assert_eq!(
             row("smpt", "*:25"),
             [
-                "posthorn.toml:3: listener[0].speaks: unknown protocol \"smpt\"; known: smtp, submission, submissions, lmtp, imap, imaps (did you mean \"smtp\"?)"
+                "posthorn.toml:3: listener[0].speaks: unknown protocol \"smpt\"; known: smtp, submission, submissions, lmtp, imap, imaps, policy, srs-forward, srs-reverse, filter, reinject, reinject-expand, am-pdp, milter, metrics, release (did you mean \"smtp\"?)"
             ]
         );
         assert_eq!(

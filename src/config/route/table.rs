@@ -11,6 +11,8 @@ use crate::domain_range::ranges_around;
 #[derive(Clone, Debug)]
 pub struct Routes {
     rows: Vec<Arc<Route>>,
+    /// What each of them says, for the trace.
+    words: Vec<Arc<str>>,
     by_recipient: HashMap<String, ByAccount>,
     otherwise: Arc<Route>,
 }
@@ -41,23 +43,43 @@ impl Routes {
                 }
             }
         }
-        Self { rows: rows.iter().cloned().map(Arc::new).collect(), by_recipient, otherwise: Arc::default() }
+        let words = rows.iter().enumerate().map(|(at, row)| words(at, row).into()).collect();
+        Self { rows: rows.iter().cloned().map(Arc::new).collect(), words, by_recipient, otherwise: Arc::default() }
     }
 
     /// The route of a message to a folded domain, from a folded domain (`None` is the null sender), submitted by an
     /// account such as `user@example.org` (`None`: by nobody who logged in). The order is that of [`Route`].
     #[must_use]
     pub fn of(&self, recipient: &str, sender: Option<&str>, account: Option<&str>) -> &Arc<Route> {
+        self.chosen(recipient, sender, account).0
+    }
+
+    /// As [`Self::of`], with what the row says in words, such as `route 2: senders bulk.test → mx, binding group bulk`;
+    /// without words where no row fits.
+    #[must_use]
+    pub fn chosen(
+        &self,
+        recipient: &str,
+        sender: Option<&str>,
+        account: Option<&str>,
+    ) -> (&Arc<Route>, Option<&Arc<str>>) {
+        let found = self.place(recipient, sender, account);
+        match found.and_then(|at| Some((self.rows.get(at)?, self.words.get(at)))) {
+            Some(found) => found,
+            None => (&self.otherwise, None),
+        }
+    }
+
+    fn place(&self, recipient: &str, sender: Option<&str>, account: Option<&str>) -> Option<usize> {
         if self.by_recipient.is_empty() {
-            return &self.otherwise;
+            return None;
         }
         let account = account.map(folded);
-        let found = ranges_around(recipient).find_map(|range| {
+        ranges_around(recipient).find_map(|range| {
             let rows = self.by_recipient.get(range)?;
             let own = account.as_ref().and_then(|account| rows.accounts.get(account));
             own.and_then(|rows| by_sender(rows, sender)).or_else(|| by_sender(&rows.others, sender))
-        });
-        found.and_then(|at| self.rows.get(at)).unwrap_or(&self.otherwise)
+        })
     }
 
     /// The route that an operator's word means: the name of a row, or a next hop such as `smtp://host:25`.
@@ -67,6 +89,36 @@ impl Routes {
         row.cloned().or_else(|| word.parse::<Next>().ok().map(|next| Arc::new(Route::to(next))))
     }
 }
+
+/// A row in words: which one, for what, and where it leads.
+fn words(at: usize, row: &Route) -> String {
+    let mut text = format!("route {}", at + 1);
+    if let Some(name) = &row.name {
+        text.push_str(&format!(" \"{name}\""));
+    }
+    let mut mark = ": ";
+    let recipients = row.recipients.iter().map(|range| range.as_str().to_owned()).collect();
+    let senders = row.senders.iter().map(|range| range.as_str().to_owned()).collect();
+    let accounts = row.accounts.iter().map(ToString::to_string).collect();
+    for (word, all) in [("recipients", recipients), ("senders", senders), ("accounts", accounts)] {
+        let all: Vec<String> = all;
+        if !all.is_empty() {
+            let more = if all.len() > SHOWN { ", …" } else { "" };
+            text.push_str(&format!("{mark}{word} {}{more}", all[..all.len().min(SHOWN)].join(", ")));
+            mark = "; ";
+        }
+    }
+    text.push_str(&format!(" → {}", row.to));
+    match (&row.binding, &row.binding_group) {
+        (Some(binding), _) => text.push_str(&format!(", binding {binding}")),
+        (None, Some(group)) => text.push_str(&format!(", binding group {group}")),
+        (None, None) => {}
+    }
+    text
+}
+
+/// The ranges and accounts of one condition that are told.
+const SHOWN: usize = 4;
 
 /// Adds a row for each range of senders that it has; of two rows for the same mail the first holds.
 fn add(rows: &mut BySender, row: &Route, at: usize) {
@@ -118,6 +170,25 @@ route = [
   { name = 'literal', recipients = ['[192.0.2.1]'] },
 ]
 ";
+
+    #[test]
+    fn what_is_chosen_is_told() {
+        let text = "
+route = [
+  { recipients = ['a.example'], to = 'discard' },
+  { name = 'b', senders = ['a.test', 'b.test', 'c.test', 'd.test', 'e.test'], binding_group = 'bulk' },
+]
+binding = [{ name = 'x', group = 'bulk' }]
+binding_group = [{ name = 'bulk' }]
+";
+        let config: crate::Config = load_text(text).config;
+        let routes = Routes::new(&config.route);
+        let told = |recipient, sender| routes.chosen(recipient, sender, None).1.map(|words| words.to_string());
+        assert_eq!(told("a.example", None).as_deref(), Some("route 1: recipients a.example → discard"));
+        let bulk = "route 2 \"b\": senders a.test, b.test, c.test, d.test, … → mx, binding group bulk";
+        assert_eq!(told("b.example", Some("e.test")).as_deref(), Some(bulk));
+        assert_eq!(told("b.example", Some("z.test")), None);
+    }
 
     fn name(routes: &Routes, recipient: &str, sender: Option<&str>, account: Option<&str>) -> String {
         routes.of(recipient, sender, account).name.clone().unwrap_or_default()
