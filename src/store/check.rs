@@ -68,10 +68,11 @@ const INVARIANTS: &[Invariant] = &[
                    and not exists (select from orphan o where o.message_id = g.id)"],
     },
     Invariant {
-        text: "every body belongs to a message, leaves, or waits for the reaper; its parts count up from 0",
+        text: "every body belongs to a message, leaves, is held, or waits for the reaper; its parts count up from 0",
         broken: "select 'message ' || y.message_id || ' part ' || y.part from body y
                  where not exists (select from message g where g.id = y.message_id)
                        and not exists (select from outgoing l where l.message_id = y.message_id)
+                       and not exists (select from held h where h.message_id = y.message_id)
                        and not exists (select from orphan o where o.message_id = y.message_id)
                     or y.part > 0 and not exists (select from body z where z.message_id = y.message_id and z.part = y.part - 1)",
         repair: "lost bodies are left to the reaper; a missing part cannot be repaired",
@@ -79,10 +80,25 @@ const INVARIANTS: &[Invariant] = &[
                  where y.part = 0
                    and not exists (select from message g where g.id = y.message_id)
                    and not exists (select from outgoing l where l.message_id = y.message_id)
+                   and not exists (select from held h where h.message_id = y.message_id)
                    and not exists (select from orphan o where o.message_id = y.message_id)",
                 "delete from body y
                  where y.part > 0 and not exists (select from body z where z.message_id = y.message_id and z.part = 0)
                    and not exists (select from message g where g.id = y.message_id)"],
+    },
+    Invariant {
+        text: "every held message has a body and recipients",
+        broken: "select 'held ' || h.mail_id from held h
+                 where not exists (select from body y where y.message_id = h.message_id and y.part = 0)
+                    or not exists (select from held_recipient r where r.message_id = h.message_id)",
+        repair: "held messages that are lost are forgotten",
+        mend: &["with gone as (
+                     delete from held h
+                     where not exists (select from body y where y.message_id = h.message_id and y.part = 0)
+                        or not exists (select from held_recipient r where r.message_id = h.message_id)
+                     returning message_id)
+                 insert into orphan (message_id) select message_id from gone",
+                "delete from held_recipient r where not exists (select from held h where h.message_id = r.message_id)"],
     },
     Invariant {
         text: "every delivery has an outgoing",
@@ -122,7 +138,7 @@ const INVARIANTS: &[Invariant] = &[
     Invariant {
         text: "the queue's codes are known ones",
         broken: "select 'outgoing ' || to_hex(id) from outgoing
-                 where origin not between 1 and 4 or body_type not between 1 and 3 or ret not between 1 and 2
+                 where origin not between 1 and 5 or body_type not between 1 and 3 or ret not between 1 and 2
                     or priority not between -9 and 9 or by_mode not between 1 and 2 or (deliver_by is null) <> (by_mode is null)
                  union all
                  select 'delivery ' || to_hex(id) from delivery
@@ -130,13 +146,13 @@ const INVARIANTS: &[Invariant] = &[
         repair: "what is unknown is replaced by what is usual; deliveries in an unknown state are set aside",
         mend: &[
             "update outgoing
-             set origin = case when origin between 1 and 4 then origin else 2 end,
+             set origin = case when origin between 1 and 5 then origin else 2 end,
                  body_type = case when body_type between 1 and 3 then body_type else 2 end,
                  ret = case when ret between 1 and 2 then ret end,
                  priority = greatest(-9, least(9, priority)),
                  deliver_by = case when by_mode between 1 and 2 then deliver_by end,
                  by_mode = case when deliver_by is not null and by_mode between 1 and 2 then by_mode end
-             where origin not between 1 and 4 or body_type not between 1 and 3 or ret not between 1 and 2
+             where origin not between 1 and 5 or body_type not between 1 and 3 or ret not between 1 and 2
                 or priority not between -9 and 9 or by_mode not between 1 and 2 or (deliver_by is null) <> (by_mode is null)",
             "update delivery
              set lane = case when lane between 0 and 2 then lane else 1 end,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
 use posthorn_model::{MessageId, QueueId};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -18,13 +18,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::ids::Ids;
-use crate::{Result, pool};
+use crate::partitions::ByDay;
+use crate::{Result, ids, pool};
 
-mod partitions;
 mod reading;
 
-pub use partitions::tend;
-pub use reading::{by_header_id, by_recipient, message_of, of_message};
+pub use reading::{by_header_id, by_recipient, latest, message_of, of_message};
 
 /// Entries that wait to be written, and entries of one statement.
 const WAITING: usize = 8192;
@@ -41,6 +40,24 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// No entry's detail is kept beyond so many octets.
 const DETAIL: usize = 64 << 10;
+
+/// Ids are time-ordered, so a day is a range of them.
+const DAYS: ByDay = ByDay {
+    name: "trace",
+    key: "message_id",
+    // "trac" in ASCII
+    lock: 0x7472_6163,
+    start: |moment| ids::first_at(moment).to_string(),
+};
+
+/// Makes the partitions of the days to come, and forgets what happened longer than `keep` ago. To be called once an hour
+/// or so, inside a transaction of its own. Returns how many days were forgotten.
+///
+/// # Errors
+/// What the database said; among it that readers were in the way for two seconds, which the next call makes good.
+pub async fn tend(connection: &mut PgConnection, now: DateTime<Utc>, keep: TimeDelta) -> Result<usize> {
+    DAYS.tend(connection, now, keep).await
+}
 
 /// Something that happened to a message.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -198,7 +215,7 @@ async fn write(
             continue;
         }
         if let [(_, entry)] = entries {
-            tracing::warn!(%error, message = %entry.message, kind = %entry.kind, "a trace entry was not written");
+            tracing::warn!(%error, message.id = %entry.message, kind = %entry.kind, "a trace entry was not written");
             return;
         }
         for one in entries.chunks(1) {

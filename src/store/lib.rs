@@ -6,21 +6,34 @@
 
 pub mod accounts;
 pub mod aliases;
+pub mod backup;
 mod blob;
 pub mod changes;
 pub mod check;
 pub mod chronicle;
+pub mod config_revisions;
 mod connect;
+pub mod daily_reports;
 pub mod dkim_keys;
 pub mod domains;
+pub mod filter;
+pub mod foreign;
+pub mod gather;
 mod ids;
 pub mod mailboxes;
 pub mod memberships;
 pub mod messages;
 mod node;
 pub mod orphans;
+mod partitions;
+pub mod policy;
 mod pool;
 pub mod queue;
+pub mod received_reports;
+pub mod restore;
+pub mod schema;
+pub mod scratch;
+pub mod server_settings;
 pub mod settings;
 pub mod states;
 pub mod sts_policies;
@@ -39,6 +52,9 @@ pub enum Error {
     /// A row holds what no version of this program writes.
     #[error("stored data is damaged: {0}")]
     Damaged(&'static str),
+    /// There is nothing to copy at this moment.
+    #[error("{0}")]
+    Unready(&'static str),
     /// The statement or the connection failed.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
@@ -56,6 +72,14 @@ pub enum Error {
         /// The newest version this program has.
         known: i64,
     },
+    /// The database was written by an older Posthorn, and nobody said that it may be changed.
+    #[error("the database is at schema version {found}, this program needs {known}")]
+    Outdated {
+        /// The newest version found in the database.
+        found: i64,
+        /// The newest version this program has.
+        known: i64,
+    },
     /// PostgreSQL is too old.
     #[error("PostgreSQL {found} is too old: Posthorn needs version 15 or newer")]
     OldServer {
@@ -65,6 +89,9 @@ pub enum Error {
     /// The writer is gone: the program stops.
     #[error("the store is shutting down")]
     Stopping,
+    /// What a parcel cannot do without was refused, and nothing of it was done.
+    #[error("a mailbox took nothing, and so nothing was done")]
+    Refused,
     /// A name that must be unique is taken.
     #[error("{0} exists already")]
     Taken(String),

@@ -4,7 +4,7 @@ use sqlx::{PgConnection, Row};
 
 use crate::Result;
 
-/// Looks at up to `limit` candidates and removes those without a membership and without an outgoing. Returns how many
+/// Looks at up to `limit` candidates and removes those without a membership, without an outgoing, and not held. Returns how many
 /// candidates it saw and how many messages it removed.
 ///
 /// A message cannot come back to life in between: a new membership is only ever made from an existing one of the same
@@ -24,6 +24,7 @@ pub async fn reap(connection: &mut PgConnection, limit: i64) -> Result<(u64, u64
                select distinct message_id from seen s
                where not exists (select from membership m where m.message_id = s.message_id)
                  and not exists (select from outgoing o where o.message_id = s.message_id)
+                 and not exists (select from held h where h.message_id = s.message_id)
            ),
            -- What only left has a body and nothing else.
            bodies as (delete from body b using dead d where b.message_id = d.message_id returning b.part),

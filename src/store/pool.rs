@@ -33,6 +33,7 @@ pub(crate) struct Pool(Arc<Shared>);
 struct Shared {
     options: PgConnectOptions,
     places: Arc<Semaphore>,
+    most: usize,
     /// The one used last is at the end.
     idle: Mutex<Vec<Idle>>,
 }
@@ -63,8 +64,9 @@ pub struct Transaction {
 
 impl Pool {
     pub(crate) fn new(options: PgConnectOptions, connections: u32) -> Self {
-        let places = Arc::new(Semaphore::new(usize::try_from(connections.max(1)).unwrap_or(1)));
-        Self(Arc::new(Shared { options, places, idle: Mutex::default() }))
+        let most = usize::try_from(connections.max(1)).unwrap_or(1);
+        let places = Arc::new(Semaphore::new(most));
+        Self(Arc::new(Shared { options, places, most, idle: Mutex::default() }))
     }
 
     pub(crate) async fn acquire(&self) -> Result<Pooled> {
@@ -92,6 +94,12 @@ impl Pool {
         let mut pooled = self.acquire().await?;
         pooled.say("begin").await?;
         Ok(Transaction { pooled: Some(pooled) })
+    }
+
+    /// Connections in use, and those that are spare.
+    pub(crate) fn usage(&self) -> (usize, usize) {
+        let shared = &*self.0;
+        (shared.most.saturating_sub(shared.places.available_permits()), shared.idle.lock().len())
     }
 
     /// Lets nobody in any more and closes what is idle.
@@ -163,6 +171,17 @@ impl Transaction {
     pub async fn commit(mut self) -> Result<()> {
         if let Some(mut pooled) = self.pooled.take() {
             pooled.say("commit").await?;
+        }
+        Ok(())
+    }
+
+    /// Undoes everything done in it; the connection is good for the next.
+    ///
+    /// # Errors
+    /// When the connection is lost: then it is undone as well.
+    pub async fn rollback(mut self) -> Result<()> {
+        if let Some(mut pooled) = self.pooled.take() {
+            pooled.say("rollback").await?;
         }
         Ok(())
     }

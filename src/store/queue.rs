@@ -12,6 +12,8 @@ mod couriers;
 mod filter;
 mod orders;
 mod rows;
+mod tally;
+mod views;
 
 use chrono::{DateTime, Utc};
 use posthorn_model::{
@@ -30,6 +32,8 @@ pub use orders::{
     Changed, bind, bring_forward, bring_forward_bound, call, hold, postpone, recall, release, reroute, retry,
 };
 pub use rows::{deliveries, load};
+pub use tally::{Waiting, tally};
+pub use views::{CourierView, ask_views, put_view, views};
 
 /// The channel that couriers listen on.
 pub const CHANNEL: &str = "posthorn_queue";
@@ -43,6 +47,8 @@ pub struct Outgoing {
     pub message: MessageId,
     /// The reverse path without angle brackets; `None` is the null path.
     pub sender: Option<String>,
+    /// The sender as it came, where `sender` is a return path that was written here (SRS, VERP); see [`Self::author`].
+    pub author: Option<String>,
     /// Header fields above the stored header that only this envelope's copies bear, each with its CRLF.
     pub top: Option<Vec<u8>>,
     /// Who submitted it.
@@ -73,6 +79,15 @@ pub struct Outgoing {
     pub header_id: Option<String>,
 }
 
+impl Outgoing {
+    /// The sender as it came, whatever return path was written in its place; `None` is the null path. What depends on
+    /// who sends depends on this.
+    #[must_use]
+    pub fn author(&self) -> Option<&str> {
+        self.author.as_deref().or(self.sender.as_deref())
+    }
+}
+
 /// One recipient of an [`Outgoing`], as it is stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Delivery {
@@ -98,6 +113,9 @@ pub struct Delivery {
     pub state: DeliveryState,
     /// When it is tried next.
     pub due_at: DateTime<Utc>,
+    /// The time before which its sender does not want it sent (RFC 4865): nothing but an operator's retry brings it
+    /// forward beyond that.
+    pub not_before: Option<DateTime<Utc>>,
     /// How often it was tried.
     pub attempts: u32,
     /// When the sender is told that it takes long; `None`: never, or told already.
@@ -144,8 +162,14 @@ pub struct NewDelivery {
     pub lane: Lane,
     /// As [`Delivery::due_at`].
     pub due_at: DateTime<Utc>,
+    /// As [`Delivery::not_before`].
+    pub not_before: Option<DateTime<Utc>>,
     /// As [`Delivery::notice_at`].
     pub notice_at: Option<DateTime<Utc>>,
+    /// As [`Delivery::route`].
+    pub route: Option<String>,
+    /// Why it waits until an operator releases it; `None` when it does not.
+    pub held: Option<String>,
 }
 
 impl NewOutgoing {
@@ -157,20 +181,21 @@ impl NewOutgoing {
             outgoing: self.outgoing.id,
             recipient: new.recipient.clone(),
             domain: new.domain.clone(),
-            route: None,
+            route: new.route.clone(),
             binding: None,
             orcpt: new.orcpt.clone(),
             notify: new.notify,
             lane: new.lane,
-            state: DeliveryState::Due,
+            state: if new.held.is_some() { DeliveryState::Held } else { DeliveryState::Due },
             due_at: new.due_at,
+            not_before: new.not_before,
             attempts: 0,
             notice_at: new.notice_at,
             claim: self.claim,
             last_at: None,
             last_host: None,
             last_reply: None,
-            note: None,
+            note: new.held.clone(),
         };
         self.deliveries.iter().map(row).collect()
     }
@@ -238,7 +263,9 @@ pub enum News {
     Due,
     /// Deliveries in somebody's hand were changed by an operator: see [`recalled`].
     Recall,
-    /// The connection was lost for a while: both may have happened.
+    /// An operator wants to see what couriers know: see [`put_view`].
+    Show,
+    /// The connection was lost for a while: all of them may have happened.
     Lost,
 }
 
@@ -261,6 +288,7 @@ impl Listener {
             match notification.payload() {
                 "due" => return Ok(News::Due),
                 "recall" => return Ok(News::Recall),
+                "show" => return Ok(News::Show),
                 // From a newer program.
                 _ => {}
             }

@@ -31,22 +31,27 @@ pub struct TlsCount {
 /// # Errors
 /// What the database said.
 pub async fn add(connection: &mut PgConnection, counts: &[TlsCount]) -> Result<()> {
-    let each = |pick: fn(&TlsCount) -> &String| counts.iter().map(|count| pick(count).as_str()).collect::<Vec<_>>();
+    // Policies and replies are others' texts, and PostgreSQL's text holds no NUL.
+    let each = |pick: fn(&TlsCount) -> &String| {
+        counts.iter().map(|count| pick(count).replace('\0', "")).collect::<Vec<String>>()
+    };
     sqlx::query!(
-        "insert into tls_report as r (day, domain, policy_type, policy, mx, result, detail, sessions)
-         select day, domain, policy_type, policy, mx, result, detail, sum(sessions)::bigint from unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[])
+        "insert into tls_report as r (day, domain, digest, policy_type, policy, mx, result, detail, sessions)
+         select day, domain,
+             sha256(convert_to(json_build_array(policy_type, policy, mx, result, detail)::text, 'UTF8')),
+             policy_type, policy, mx, result, detail, sum(sessions)::bigint
+         from unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[])
              as n (day, domain, policy_type, policy, mx, result, detail, sessions)
-         group by 1, 2, 3, 4, 5, 6, 7
-         order by 1, 2, 3, 4, 5, 6, 7
-         on conflict (day, domain, policy_type, policy, mx, result, detail) do update
-         set sessions = r.sessions + excluded.sessions",
+         group by day, domain, policy_type, policy, mx, result, detail
+         order by 1, 2, 3
+         on conflict (day, domain, digest) do update set sessions = r.sessions + excluded.sessions",
         &counts.iter().map(|count| count.day).collect::<Vec<_>>(),
-        &each(|count| &count.domain) as _,
-        &each(|count| &count.policy_type) as _,
-        &each(|count| &count.policy) as _,
-        &each(|count| &count.mx) as _,
-        &each(|count| &count.result) as _,
-        &each(|count| &count.detail) as _,
+        &each(|count| &count.domain),
+        &each(|count| &count.policy_type),
+        &each(|count| &count.policy),
+        &each(|count| &count.mx),
+        &each(|count| &count.result),
+        &each(|count| &count.detail),
         &counts.iter().map(|count| count.sessions).collect::<Vec<_>>(),
     )
     .execute(connection)

@@ -14,6 +14,8 @@ pub struct Tuning {
     pub name: String,
     /// Its value.
     pub value: f64,
+    /// What it was before; `None`: what the configuration says.
+    pub previous: Option<f64>,
     /// Since when.
     pub changed_at: DateTime<Utc>,
     /// Until when; `None`: until it is changed again.
@@ -30,17 +32,18 @@ pub struct Tuning {
 /// What the database said.
 pub async fn put(connection: &mut PgConnection, tuning: &Tuning) -> Result<()> {
     sqlx::query!(
-        "insert into tuning (scope, name, value, changed_at, until, rule, reply) values ($1, $2, $3, $4, $5, $6, $7)
+        "insert into tuning (scope, name, value, changed_at, until, rule, reply, previous) values ($1, $2, $3, $4, $5, $6, $7, $8)
          on conflict (scope, name) do update
          set value = excluded.value, changed_at = excluded.changed_at, until = excluded.until, rule = excluded.rule,
-             reply = excluded.reply",
+             reply = excluded.reply, previous = excluded.previous",
         tuning.scope,
         tuning.name,
         tuning.value,
         tuning.changed_at,
         tuning.until,
         tuning.rule,
-        tuning.reply
+        tuning.reply,
+        tuning.previous
     )
     .execute(connection)
     .await?;
@@ -54,7 +57,7 @@ pub async fn put(connection: &mut PgConnection, tuning: &Tuning) -> Result<()> {
 pub async fn list(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<Tuning>> {
     Ok(sqlx::query_as!(
         Tuning,
-        "select scope, name, value, changed_at, until, rule, reply from tuning where until is null or until > $1 order by scope, name",
+        "select scope, name, value, previous, changed_at, until, rule, reply from tuning where until is null or until > $1 order by scope, name",
         now
     )
     .fetch_all(connection)
@@ -68,7 +71,7 @@ pub async fn list(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<V
 pub async fn changed_since(connection: &mut PgConnection, moment: DateTime<Utc>) -> Result<Vec<Tuning>> {
     Ok(sqlx::query_as!(
         Tuning,
-        "select scope, name, value, changed_at, until, rule, reply from tuning where changed_at > $1 order by changed_at",
+        "select scope, name, value, previous, changed_at, until, rule, reply from tuning where changed_at > $1 order by changed_at",
         moment
     )
     .fetch_all(connection)

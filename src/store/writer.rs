@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use metrics::histogram;
 use posthorn_model::{AccountId, DeliveryId, Flags, MailboxId, MessageId, ModSeq, Uid};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Executor};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::filter::held::{self, NewHeld, NewRelease};
 use crate::queue::{Completion, NewOutgoing};
 use crate::{Error, Result, blob, pool};
 
@@ -79,9 +81,17 @@ pub struct Parcel {
     pub outgoing: Vec<NewOutgoing>,
     /// What became of deliveries.
     pub completions: Vec<Completion>,
+    /// Messages that are held: of the parcel's.
+    pub held: Vec<NewHeld>,
+    /// Held messages that this delivers: unless each is held still, nothing of the parcel is done, and the commit fails with
+    /// [`Error::Refused`]. The same holds when a target is refused.
+    pub released: Vec<NewRelease>,
     /// Messages that are only written when a completion of one of these deliveries is, such as a report about them: so
     /// that it is not written twice, nor by a courier who lost its claim.
     pub conditions: Vec<(MessageId, Vec<DeliveryId>)>,
+    /// Messages without which nothing of the parcel is done: when a target of one of them is refused, or its condition does
+    /// not hold, the commit fails with [`Error::Refused`] or another error.
+    pub firm: Vec<MessageId>,
 }
 
 /// What became of a parcel that was committed.
@@ -131,6 +141,19 @@ struct Packed {
     parcel: Parcel,
     bodies: Vec<Body>,
     bytes: usize,
+}
+
+impl Packed {
+    /// The messages with their targets and bodies, in one walk: a client may append thousands at once.
+    fn messages(&self) -> impl Iterator<Item = (&NewMessage, &[Target], &[Body])> {
+        let mut rest = self.bodies.as_slice();
+        self.parcel.messages.iter().map(move |(message, targets)| {
+            let count = rest.iter().take_while(|body| body.message == message.id.0).count();
+            let (own, others) = rest.split_at(count);
+            rest = others;
+            (message, targets.as_slice(), own)
+        })
+    }
 }
 
 struct Body {
@@ -252,7 +275,11 @@ async fn gather(jobs: &mut mpsc::Receiver<Job>, most: usize) -> Vec<Job> {
 /// stored does not fail the others. When the connection is lost the outcome is unknown, and nothing is tried again.
 async fn commit(options: &PgConnectOptions, connection: &mut Idle, batch: Vec<Job>) {
     let parcels: Vec<&Packed> = batch.iter().map(|job| &job.packed).collect();
-    match write(options, connection, &parcels).await {
+    let began = Instant::now();
+    let written = write(options, connection, &parcels).await;
+    histogram!("posthorn_commit_parcels").record(parcels.len() as f64);
+    histogram!("posthorn_commit_seconds").record(began.elapsed());
+    match written {
         Ok(outcomes) => {
             for (job, outcome) in batch.into_iter().zip(outcomes) {
                 let _gone = job.answer.send(Ok(outcome));
@@ -263,6 +290,11 @@ async fn commit(options: &PgConnectOptions, connection: &mut Idle, batch: Vec<Jo
             for job in batch {
                 let outcome = write(options, connection, &[&job.packed]).await;
                 let _gone = job.answer.send(outcome.map(|mut one| one.pop().unwrap_or_default()));
+            }
+        }
+        Err(Error::Refused) => {
+            for job in batch {
+                let _gone = job.answer.send(Err(Error::Refused));
             }
         }
         Err(error) => {
@@ -328,11 +360,11 @@ impl<'p> Columns<'p> {
     fn of(parcels: &[&'p Packed], void: &HashSet<MessageId>) -> Self {
         let mut columns = Self::default();
         for (number, packed) in parcels.iter().enumerate() {
-            for (message, targets) in packed.parcel.messages.iter().filter(|(_, targets)| !targets.is_empty()) {
-                if void.contains(&message.id) {
+            for (message, targets, bodies) in packed.messages() {
+                if targets.is_empty() || void.contains(&message.id) {
                     continue;
                 }
-                columns.bodies.extend(packed.bodies.iter().filter(|body| body.message == message.id.0));
+                columns.bodies.extend(bodies);
                 columns.messages.push(message);
                 for target in targets {
                     columns.parcel.push(number);
@@ -357,22 +389,36 @@ async fn record(connection: &mut PgConnection, parcels: &[&Packed]) -> Result<Ve
         any(|parcel| parcel.messages.iter().any(|(_, targets)| !targets.is_empty())),
         any(|parcel| !parcel.outgoing.is_empty()),
         any(|parcel| !parcel.completions.is_empty()),
+        any(|parcel| !parcel.held.is_empty()),
     ];
-    if kinds.iter().filter(|present| **present).count() < 2 {
+    let releases = any(|parcel| !parcel.released.is_empty());
+    if !kinds[3] && !releases && kinds.iter().filter(|present| **present).count() < 2 {
         return statements(connection, parcels, kinds).await;
     }
     let mut transaction = connection.begin().await?;
-    let receipts = statements(&mut transaction, parcels, kinds).await?;
-    transaction.commit().await?;
-    Ok(receipts)
+    match statements(&mut transaction, parcels, kinds).await {
+        Ok(receipts) => {
+            transaction.commit().await?;
+            Ok(receipts)
+        }
+        Err(error) => {
+            // Dropped, it would be rolled back with the next batch, and its locks stay until then.
+            transaction.rollback().await?;
+            Err(error)
+        }
+    }
 }
 
 async fn statements(
     connection: &mut PgConnection,
     parcels: &[&Packed],
-    [places, queues, completes]: [bool; 3],
+    [places, queues, completes, holds]: [bool; 4],
 ) -> Result<Vec<Receipt>> {
     let mut receipts: Vec<Receipt> = parcels.iter().map(|_| Receipt::default()).collect();
+    let released: Vec<&NewRelease> = parcels.iter().flat_map(|packed| &packed.parcel.released).collect();
+    if !released.is_empty() && !held::release(connection, &released).await? {
+        return Err(Error::Refused);
+    }
     if completes {
         let all: Vec<&Completion> = parcels.iter().flat_map(|packed| &packed.parcel.completions).collect();
         let mut done = queue::complete(connection, &all).await?.into_iter();
@@ -386,61 +432,99 @@ async fn statements(
             receipt.placements = placements;
         }
     }
-    if queues {
-        let (queued, bodies) = leaving(parcels, &mut receipts, &void);
-        if !queued.is_empty() {
+    if parcels.iter().zip(&receipts).any(|(packed, receipt)| is_broken(&packed.parcel, receipt)) {
+        // Nothing of the transaction stays. Of a batch, each parcel is tried alone then.
+        return Err(Error::Refused);
+    }
+    if queues || holds {
+        let Leaving { queued, held, bodies } = leaving(parcels, &mut receipts, &void);
+        if !queued.is_empty() || !bodies.is_empty() {
             queue::enqueue(connection, &queued, &bodies).await?;
+        }
+        if !held.is_empty() {
+            held::insert(connection, &held).await?;
         }
     }
     Ok(receipts)
+}
+
+/// Whether a target without which nothing is to be done was refused.
+fn is_broken(parcel: &Parcel, receipt: &Receipt) -> bool {
+    let targets = parcel.messages.iter().flat_map(|(message, targets)| targets.iter().map(|_| message.id));
+    let void = |message: &MessageId| {
+        let failed =
+            |(of, deliveries): &(MessageId, Vec<DeliveryId>)| of == message && !is_done(parcel, receipt, deliveries);
+        parcel.conditions.iter().any(failed)
+    };
+    let is_firm = |message: &MessageId| !parcel.released.is_empty() || parcel.firm.contains(message);
+    let refused = |(message, placement): (MessageId, &Placement)| {
+        is_firm(&message) && !matches!(placement, Placement::Placed { .. })
+    };
+    let has_firm = !parcel.firm.is_empty() || !parcel.released.is_empty();
+    has_firm && (targets.zip(&receipt.placements).any(refused) || parcel.firm.iter().any(void))
+}
+
+/// Whether one of these deliveries is completed by the parcel.
+fn is_done(parcel: &Parcel, receipt: &Receipt, deliveries: &[DeliveryId]) -> bool {
+    let mut pairs = parcel.completions.iter().zip(&receipt.completed);
+    pairs.any(|(completion, done)| *done && deliveries.contains(&completion.delivery))
 }
 
 /// The messages whose condition does not hold.
 fn void(parcels: &[&Packed], receipts: &[Receipt]) -> HashSet<MessageId> {
     let of_parcel = |(packed, receipt): (&&Packed, &Receipt)| {
         let parcel = &packed.parcel;
-        let done = |of: &DeliveryId| {
-            let mut pairs = parcel.completions.iter().zip(&receipt.completed);
-            pairs.any(|(completion, done)| *done && completion.delivery == *of)
-        };
-        let failed = parcel.conditions.iter().filter(|(_, deliveries)| !deliveries.iter().any(done));
+        let failed = parcel.conditions.iter().filter(|(_, deliveries)| !is_done(parcel, receipt, deliveries));
         failed.map(|(message, _)| *message).collect::<Vec<_>>()
     };
     parcels.iter().zip(receipts).flat_map(of_parcel).collect()
 }
 
-/// The envelopes that are not bound to a refused target and not void, and the bodies of their messages that no mailbox got.
-fn leaving<'p>(
-    parcels: &[&'p Packed],
-    receipts: &mut [Receipt],
-    void: &HashSet<MessageId>,
-) -> (Vec<&'p NewOutgoing>, Vec<&'p Body>) {
-    let mut queued = Vec::new();
-    let mut bodies = Vec::new();
+/// What no mailbox keeps.
+#[derive(Default)]
+struct Leaving<'p> {
+    /// The envelopes that are not bound to a refused target and not void.
+    queued: Vec<&'p NewOutgoing>,
+    /// The same of what is held.
+    held: Vec<&'p NewHeld>,
+    /// The bodies of their messages that no mailbox got.
+    bodies: Vec<&'p Body>,
+}
+
+fn leaving<'p>(parcels: &[&'p Packed], receipts: &mut [Receipt], void: &HashSet<MessageId>) -> Leaving<'p> {
+    let mut all = Leaving::default();
     for (packed, receipt) in parcels.iter().zip(receipts) {
         let parcel = &packed.parcel;
-        let targets = || parcel.messages.iter().flat_map(|(message, targets)| targets.iter().map(|t| (message.id, t)));
-        let placed = || targets().zip(&receipt.placements);
+        let targets = || parcel.messages.iter().flat_map(|(_, targets)| targets);
         let refused = |bond| {
-            placed().any(|((_, target), place)| target.bond == bond && !matches!(place, Placement::Placed { .. }))
+            let mut placed = targets().zip(&receipt.placements);
+            placed.any(|(target, place)| target.bond == bond && !matches!(place, Placement::Placed { .. }))
         };
-        let first = queued.len();
+        let mut leaves = HashSet::new();
         for new in &parcel.outgoing {
             let goes = !new.bond.is_some_and(refused) && !void.contains(&new.outgoing.message);
             receipt.queued.push(goes);
             if goes {
-                queued.push(new);
+                leaves.insert(new.outgoing.message);
+                all.queued.push(new);
             }
         }
-        for (message, _) in &parcel.messages {
-            let leaves = queued[first..].iter().any(|new| new.outgoing.message == message.id);
-            let kept = placed().any(|((id, _), place)| id == message.id && matches!(place, Placement::Placed { .. }));
-            if leaves && !kept {
-                bodies.extend(packed.bodies.iter().filter(|body| body.message == message.id.0));
+        for new in &parcel.held {
+            if !new.bond.is_some_and(refused) {
+                leaves.insert(new.message);
+                all.held.push(new);
+            }
+        }
+        let mut placements = receipt.placements.iter();
+        for (message, targets, own) in packed.messages() {
+            let places = placements.by_ref().take(targets.len());
+            let kept = places.filter(|place| matches!(place, Placement::Placed { .. })).count() > 0;
+            if leaves.contains(&message.id) && !kept {
+                all.bodies.extend(own);
             }
         }
     }
-    (queued, bodies)
+    all
 }
 
 async fn deliver(

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Utc};
 use posthorn_model::{MessageId, QueueId};
 use sqlx::PgConnection;
 
 use super::TraceEntry;
 use crate::Result;
+use crate::ids::first_at;
 
 /// Everything told of a message, in the order in which it happened.
 ///
@@ -33,6 +35,22 @@ pub async fn of_message(connection: &mut PgConnection, message: MessageId) -> Re
             detail: row.detail,
         })
         .collect())
+}
+
+/// The details of the latest entries of one kind that were made since a moment, newest first, at most so many.
+///
+/// # Errors
+/// What the database said.
+pub async fn latest(connection: &mut PgConnection, kind: &str, since: DateTime<Utc>, most: i64) -> Result<Vec<String>> {
+    let details = sqlx::query_scalar!(
+        "select detail from trace where message_id >= $1 and kind = $2 order by message_id desc limit $3",
+        first_at(since),
+        kind,
+        most
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(details)
 }
 
 /// The message of this queue id.

@@ -115,13 +115,15 @@ pub async fn recall(connection: &mut PgConnection, ids: &[DeliveryId]) -> Result
     tell(connection, &rows, false).await
 }
 
-/// Makes everything of these domains that waits for later due at this time. Returns how many deliveries that were.
+/// Makes everything of these domains that waits for later, or is held, due at this time; what its sender wants to leave
+/// later still, then. Returns how many deliveries that were.
 ///
 /// # Errors
 /// What the database said.
 pub async fn bring_forward(connection: &mut PgConnection, domains: &[String], due_at: DateTime<Utc>) -> Result<u64> {
     let done = sqlx::query!(
-        "update delivery set due_at = $2 where domain = any ($1) and claim is null and state = 1 and due_at > $2",
+        "update delivery set due_at = greatest($2, not_before)
+         where domain = any ($1) and claim is null and state <> 3 and due_at > greatest($2, not_before)",
         domains,
         due_at
     )
@@ -130,16 +132,15 @@ pub async fn bring_forward(connection: &mut PgConnection, domains: &[String], du
     Ok(done.rows_affected())
 }
 
-/// Makes what waits for a binding due at this time: what was sent from it before, and what was put off before it was tried.
-/// Returns how many deliveries that were.
+/// Makes what waits for a binding due at this time: what was sent from it before, and what was put off before it was
+/// tried; what its sender wants to leave later still, then. Returns how many deliveries that were.
 ///
 /// # Errors
 /// What the database said.
 pub async fn bring_forward_bound(connection: &mut PgConnection, binding: &str, due_at: DateTime<Utc>) -> Result<u64> {
-    // Without `last_at`, its sender wants it to leave later.
     let done = sqlx::query!(
-        "update delivery set due_at = $2
-         where claim is null and state = 1 and due_at > $2 and last_at is not null
+        "update delivery set due_at = greatest($2, not_before)
+         where claim is null and state <> 3 and due_at > greatest($2, not_before)
            and (binding = $1 or binding is null and attempts = 0)",
         binding,
         due_at

@@ -15,6 +15,7 @@ pub(super) struct OutgoingRow {
     id: i64,
     message_id: i64,
     sender: Option<String>,
+    author: Option<String>,
     top: Option<Vec<u8>>,
     account_id: Option<i64>,
     origin: i16,
@@ -46,6 +47,7 @@ impl TryFrom<OutgoingRow> for Outgoing {
             id: QueueId(row.id),
             message: MessageId(row.message_id),
             sender: row.sender,
+            author: row.author,
             top: row.top,
             account: row.account_id.map(AccountId),
             origin: QueueOrigin::from_code(row.origin).ok_or(Error::Damaged("outgoing of an unknown origin"))?,
@@ -77,6 +79,7 @@ pub(super) struct DeliveryRow {
     lane: i16,
     state: i16,
     due_at: DateTime<Utc>,
+    not_before: Option<DateTime<Utc>>,
     attempts: i32,
     notice_at: Option<DateTime<Utc>>,
     claim: Option<i64>,
@@ -104,6 +107,7 @@ impl TryFrom<DeliveryRow> for Delivery {
             lane: Lane::from_code(row.lane).ok_or(Error::Damaged("delivery in an unknown lane"))?,
             state: DeliveryState::from_code(row.state).ok_or(Error::Damaged("delivery in an unknown state"))?,
             due_at: row.due_at,
+            not_before: row.not_before,
             attempts: u32::try_from(row.attempts).unwrap_or(0),
             notice_at: row.notice_at,
             claim: row.claim.map(ClaimId),
@@ -213,8 +217,8 @@ async fn read(connection: &mut PgConnection, ids: &[DeliveryId]) -> Result<(Vec<
     let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
     let mut rows = sqlx::query_as!(
         DeliveryRow,
-        "select id, outgoing_id, recipient, domain, route, binding, orcpt, notify, lane, state, due_at, attempts,
-                notice_at, claim, last_at, last_host, last_reply, note
+        "select id, outgoing_id, recipient, domain, route, binding, orcpt, notify, lane, state, due_at, not_before,
+                attempts, notice_at, claim, last_at, last_host, last_reply, note
          from delivery where id = any ($1)",
         &ids
     )
@@ -227,8 +231,8 @@ async fn read(connection: &mut PgConnection, ids: &[DeliveryId]) -> Result<(Vec<
     envelopes.dedup();
     let outgoing = sqlx::query_as!(
         OutgoingRow,
-        "select id, message_id, sender, top, account_id, origin, body_type, smtputf8, require_tls, envid, ret, priority,
-                deliver_by, by_mode, accepted_at, expires_at, size, header_id
+        "select id, message_id, sender, author, top, account_id, origin, body_type, smtputf8, require_tls, envid, ret,
+                priority, deliver_by, by_mode, accepted_at, expires_at, size, header_id
          from outgoing where id = any ($1)",
         &envelopes
     )

@@ -46,6 +46,10 @@ pub(super) async fn enqueue(connection: &mut PgConnection, queued: &[&NewOutgoin
         &of.each.iter().map(|d| d.notice_at).collect::<Vec<_>>() as _,
         &of.claim as _,
         of.claim.iter().any(Option::is_none),
+        &queued.iter().map(|q| q.outgoing.author.as_deref()).collect::<Vec<_>>() as _,
+        &of.each.iter().map(|d| d.not_before).collect::<Vec<_>>() as _,
+        &of.each.iter().map(|d| d.route.as_deref()).collect::<Vec<_>>() as _,
+        &of.each.iter().map(|d| d.held.as_deref()).collect::<Vec<_>>() as _,
     )
     .fetch_one(connection)
     .await?;
