@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::counter;
 use posthorn_config::{Access, Effective};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
@@ -48,6 +49,7 @@ pub(crate) async fn run(gate: Arc<Gate>, doorway: Arc<Doorway>, service: Arc<dyn
     let Some(admitted) = Box::pin(admit(&gate, doorway, arrival)).await else { return };
     match admitted {
         Admitted::Served(connection) => {
+            counter!("posthorn_connections_total", "listener" => Arc::clone(&connection.peer().listener)).increment(1);
             tracing::debug!(
                 session.id = %connection.id(),
                 listener = %connection.peer().listener,
@@ -79,7 +81,7 @@ async fn admit(gate: &Gate, doorway: Arc<Doorway>, arrival: Arrival) -> Option<A
         gate.caps.enter(&mut permits, doorway.scopes())
     };
     // A flood of connections to be refused is refused in silence beyond a number.
-    let mut slot = refusal_slot(gate, early)?;
+    let mut slot = refusal_slot(gate, &doorway, early)?;
     let Arrival { mut stream, client, local, vitals } = arrival;
     let mut peer = Peer {
         address: client.ip(),
@@ -97,7 +99,7 @@ async fn admit(gate: &Gate, doorway: Arc<Doorway>, arrival: Arrival) -> Option<A
     let _ = vitals.address.set(peer.address);
     let late = early.and_then(|()| check_client(gate, &doorway, &mut permits, &peer, &options));
     if slot.is_none() {
-        slot = refusal_slot(gate, late)?;
+        slot = refusal_slot(gate, &doorway, late)?;
     }
     if slot.is_some() {
         // Refusals have a bound of their own and take no session's place.
@@ -142,8 +144,14 @@ fn check_client(
 }
 
 /// Counts a refusal and finds room to say it: `None` when there is none, `Some(None)` when nothing is refused.
-fn refusal_slot(gate: &Gate, admitted: Result<(), Overload>) -> Option<Option<SemaphorePermit<'_>>> {
+fn refusal_slot<'g>(
+    gate: &'g Gate,
+    doorway: &Doorway,
+    admitted: Result<(), Overload>,
+) -> Option<Option<SemaphorePermit<'g>>> {
     let Err(why) = admitted else { return Some(None) };
+    let listener = Arc::clone(&doorway.name);
+    counter!("posthorn_connections_refused_total", "listener" => listener, "reason" => why.as_str()).increment(1);
     gate.caps.refused(why);
     gate.refusals.try_acquire().ok().map(Some)
 }

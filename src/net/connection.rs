@@ -1,5 +1,7 @@
 //! The one driver of all protocol machines: reads, writes, deadlines, TLS upgrade, shutdown and wake-ups.
 
+mod attend;
+
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::net::IpAddr;
@@ -8,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use metrics::counter;
 use posthorn_config::{Effective, Listener};
 use posthorn_wire::{Machine, Secured, Step};
 use tokio::io::{AsyncWrite as _, AsyncWriteExt as _};
@@ -21,7 +24,7 @@ use crate::outbox::Outbox;
 use crate::stream::Stream;
 use crate::tls::Current;
 use crate::vitals::Vitals;
-use crate::{Peer, SessionId};
+use crate::{Peer, RawConnection, SessionId, Shutdown};
 
 /// A connected client: its stream, the facts about it, the options that hold for it.
 ///
@@ -160,6 +163,13 @@ impl Connection {
         self.stream = Stream::Gone;
     }
 
+    /// Gives the stream to whoever speaks without a machine. Nothing of it has been read yet, unless
+    /// [`next`](Self::next) was called.
+    #[must_use]
+    pub fn into_raw(self) -> RawConnection {
+        RawConnection::new(self)
+    }
+
     /// Who is at the other end.
     #[must_use]
     pub fn peer(&self) -> &Peer {
@@ -208,6 +218,26 @@ impl Connection {
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.vitals.sent()
+    }
+
+    pub(crate) fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    pub(crate) fn shutdown(&self) -> Shutdown {
+        self.doorway.shutdown.clone()
+    }
+
+    pub(crate) fn write_time(&self) -> Duration {
+        self.doorway.timing.write
+    }
+
+    pub(crate) fn count_received(&self, count: usize) {
+        self.vitals.add_received(count);
+    }
+
+    pub(crate) fn count_sent(&self, count: usize) {
+        self.vitals.add_sent(count);
     }
 
     /// Polls the machine until it wants something that is not output.
@@ -352,7 +382,7 @@ impl Connection {
                 session.id = %self.vitals.id,
                 listener = %self.peer.listener,
                 peer.ip = %self.peer.address,
-                bytes = behind,
+                octets = behind,
                 "bytes behind STARTTLS, session closed"
             );
             self.stream = Stream::Gone;
@@ -397,6 +427,8 @@ impl Connection {
                 %error,
                 "TLS handshake failed"
             );
+            let listener = Arc::clone(&self.peer.listener);
+            counter!("posthorn_tls_handshakes_total", "listener" => listener, "result" => "failed").increment(1);
             Ended::Handshake
         };
         self.stream = shaken.map_err(|_| failed(&"took too long"))?.map_err(|error| failed(&error))?;
@@ -405,6 +437,9 @@ impl Connection {
             Stream::TlsUnix(stream) => facts(&tls, stream),
             Stream::Gone | Stream::Tcp(_) | Stream::Unix(_) => None,
         };
+        let (listener, result) =
+            (Arc::clone(&self.peer.listener), secured.as_ref().map_or("unknown", |tls| tls.version));
+        counter!("posthorn_tls_handshakes_total", "listener" => listener, "result" => result).increment(1);
         self.peer.tls.clone_from(&secured);
         self.untold = secured;
         Ok(())

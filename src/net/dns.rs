@@ -10,7 +10,7 @@ mod proving;
 mod question;
 mod tlsa;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -184,6 +184,40 @@ impl Dns {
         }
     }
 
+    /// The A records of `host` (A-labels), or with `v6` its AAAA records.
+    pub async fn addresses_of(&self, host: &str, v6: bool) -> Answer<Vec<IpAddr>> {
+        let set = self.set(host, if v6 { RecordType::AAAA } else { RecordType::A }).await;
+        set.answer(|data| match data {
+            RData::A(a) => Some(IpAddr::V4(a.0)),
+            RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
+            _ => None,
+        })
+    }
+
+    /// The hosts of the MX records of `domain` (A-labels), best first; no implicit MX, and a null MX is a host with an
+    /// empty name.
+    pub async fn exchangers(&self, domain: &str) -> Answer<Vec<String>> {
+        let set = self.set(domain, RecordType::MX).await;
+        match set
+            .answer(|data| if let RData::MX(mx) = data { Some((mx.preference, plain(&mx.exchange))) } else { None })
+        {
+            Answer::Found(mut hosts) => {
+                hosts.sort_by_key(|(preference, _)| *preference);
+                Answer::Found(hosts.into_iter().map(|(_, host)| host).collect())
+            }
+            Answer::None => Answer::None,
+            Answer::NoSuchName => Answer::NoSuchName,
+            Answer::Temporary(reason) => Answer::Temporary(reason),
+        }
+    }
+
+    /// The names that the PTR records of an address give it. Whoever holds the address writes them: they prove nothing
+    /// until they lead back to it.
+    pub async fn names(&self, address: IpAddr) -> Answer<Vec<String>> {
+        let set = self.of(Name::from(address), RecordType::PTR).await;
+        set.answer(|data| if let RData::PTR(name) = data { Some(plain(&name.0)) } else { None })
+    }
+
     /// Forgets all answers, for an operator who has just changed a zone.
     pub fn forget(&self) {
         self.resolvers.forget();
@@ -194,6 +228,10 @@ impl Dns {
         let Some(name) = fully_qualified(name) else {
             return Arc::new(Set::told(Outcome::NoSuchName, Instant::now()));
         };
+        self.of(name, kind).await
+    }
+
+    async fn of(&self, name: Name, kind: RecordType) -> Arc<Set> {
         self.kept.get(&self.resolvers, name, kind).await
     }
 }
@@ -218,8 +256,13 @@ fn exchangers(records: &[RData], set: &Set) -> MxAnswer {
     MxAnswer::Hosts(Mx { hosts, secure: set.secure, implicit: false, expires: set.expires })
 }
 
+/// A name as it is, whatever octets its labels hold: nothing in it is an escape.
 fn fully_qualified(name: &str) -> Option<Name> {
-    let mut name = Name::from_ascii(name).ok().filter(|name| name.num_labels() > 0)?;
+    let labels = name.strip_suffix('.').unwrap_or(name).split('.').map(str::as_bytes);
+    if !name.is_ascii() || labels.clone().any(<[u8]>::is_empty) {
+        return None;
+    }
+    let mut name = Name::from_labels(labels).ok()?;
     name.set_fqdn(true);
     Some(name.to_lowercase())
 }
@@ -227,6 +270,16 @@ fn fully_qualified(name: &str) -> Option<Name> {
 /// A name in lower case without the final dot; the root is empty.
 fn text(name: &Name) -> String {
     folded(&name.to_ascii())
+}
+
+/// The same without escapes, as [`fully_qualified`] takes it, where that can be written.
+fn plain(name: &Name) -> String {
+    let sound = |label: &[u8]| label.is_ascii() && !label.contains(&b'.');
+    if !name.iter().all(sound) {
+        return text(name);
+    }
+    let labels: Vec<_> = name.iter().map(String::from_utf8_lossy).collect();
+    labels.join(".").to_ascii_lowercase()
 }
 
 fn folded(name: &str) -> String {
@@ -274,9 +327,19 @@ mod tests {
     }
 
     #[test]
+    fn odd_labels_are_written_as_they_are() {
+        let odd = fully_qualified("Foo:bar/b z.example").expect("a name");
+        assert_eq!(plain(&odd), "foo:bar/b z.example");
+        assert_eq!(plain(&Name::root()), "");
+        let dotted = Name::from_labels([&b"a.b"[..], b"example"]).expect("a name");
+        assert_ne!(plain(&dotted), "a.b.example");
+    }
+
+    #[test]
     fn names_are_absolute_or_none() {
         assert_eq!(fully_qualified("Example.COM").map(|name| name.to_ascii()).as_deref(), Some("example.com."));
-        for broken in ["", ".", "a..b", &"x".repeat(64), &"abcdefg.".repeat(40)] {
+        assert_eq!(fully_qualified("a\\.b\"c").map(|name| name.num_labels()), Some(2));
+        for broken in ["", ".", "a..b", "ä.example", &"x".repeat(64), &"abcdefg.".repeat(40)] {
             assert_eq!(fully_qualified(broken), None, "{broken:?}");
         }
     }

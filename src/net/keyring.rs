@@ -132,7 +132,7 @@ fn read(sources: &[Source], provider: &CryptoProvider) -> Result<Keys, TlsError>
     Ok(Keys { default, named })
 }
 
-fn read_pair(source: &Source, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+pub(crate) fn read_pair(source: &Source, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
     let unusable = |path: &Path, reason: String| TlsError::Unusable { path: path.to_owned(), reason };
     let bytes = fs::read(&source.certificate).map_err(|error| unusable(&source.certificate, error.to_string()))?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
@@ -151,7 +151,7 @@ fn folded(name: &str) -> String {
     name.trim_end_matches('.').to_ascii_lowercase()
 }
 
-fn names_inside(key: &CertifiedKey) -> Vec<String> {
+pub(crate) fn names_inside(key: &CertifiedKey) -> Vec<String> {
     let Some(Ok((_, certificate))) = key.cert.first().map(|der| X509Certificate::from_der(der)) else {
         return Vec::new();
     };

@@ -9,8 +9,10 @@
 mod admission;
 mod caller;
 mod caps;
+mod certificate;
 mod client_certificate;
 mod connection;
+mod control_socket;
 pub mod dane;
 mod dial;
 pub mod dns;
@@ -23,6 +25,7 @@ mod memory;
 mod outbox;
 mod peer;
 mod proxy;
+mod raw;
 #[cfg(test)]
 mod rig;
 mod roots;
@@ -41,12 +44,15 @@ mod vitals;
 
 pub use caller::{Called, Caller, Parted};
 pub use caps::{CapsSnapshot, Scope};
+pub use certificate::CertificateFacts;
 pub use connection::{Connection, Ended, Next};
+pub use control_socket::ControlSocket;
 pub use dial::{client_config, dial_tls, secure};
-pub use listeners::{BindError, Bound, EndpointId, Listeners};
+pub use listeners::{BindError, Bound, Change, Changed, Decree, EndpointId, EndpointView, Listeners, Router};
 pub use memory::resident;
 pub use peer::{Local, Peer};
 pub use proxy::{Proxied, ProxyNote, read_proxy_header};
+pub use raw::RawConnection;
 pub use roots::Roots;
 pub use service::{Overload, Service};
 pub use session_id::SessionId;

@@ -1,17 +1,19 @@
 //! All endpoints of the configuration: bound together, served together, closed and opened one by one.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+mod change;
+mod slot;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use posthorn_config::{Config, Endpoint, Exposure, ListenAddress, Listener, Policy, Speaks, TlsMode, exposure};
-use tokio::task::JoinHandle;
+use posthorn_config::{Config, Exposure, ListenAddress, Listener, Policy, Speaks, TlsMode};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Arrival, Gate, run};
-use crate::caps::CapsSnapshot;
+use crate::caps::{CapsSnapshot, Scope};
 use crate::doorway::{Doorway, SessionLimits, Timing};
 use crate::keyring::Source;
 use crate::sessions::Sessions;
@@ -19,6 +21,11 @@ use crate::sockets::Door;
 use crate::tls::{ServerTls, Wanted};
 use crate::vitals::Vitals;
 use crate::{Local, Service, SessionId, SessionView, Shutdown, TlsError, self_signed};
+
+use self::slot::{Front, Slot, State};
+
+pub use self::change::{Change, Changed};
+pub use self::slot::Decree;
 
 /// Names one `listen` address for as long as the process runs.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -81,6 +88,30 @@ pub enum BindError {
     Unknown,
 }
 
+/// One `listen` address as an operator sees it.
+#[derive(Clone, Debug)]
+pub struct EndpointView {
+    /// Its name within the process.
+    pub id: EndpointId,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The protocol.
+    pub speaks: Speaks,
+    /// The address as configured.
+    pub address: ListenAddress,
+    /// The sockets that are open, with the ports that the kernel chose.
+    pub bound: Vec<Local>,
+    /// Whether connections are taken.
+    pub open: bool,
+    /// What an operator ordered, while that differs from the configuration.
+    pub decree: Option<Decree>,
+    /// Sessions that run.
+    pub sessions: u32,
+}
+
+/// Which service speaks a protocol.
+pub type Router = Arc<dyn Fn(Speaks) -> Option<Arc<dyn Service>> + Send + Sync>;
+
 /// All endpoints. Clones are handles to the same ones.
 #[derive(Clone, Debug)]
 pub struct Listeners {
@@ -88,32 +119,20 @@ pub struct Listeners {
 }
 
 struct Shared {
-    slots: Vec<Slot>,
+    slots: Mutex<Vec<Arc<Slot>>>,
+    /// The next endpoint's number.
+    next: AtomicU32,
     gate: Arc<Gate>,
     sessions: Sessions,
-    grace: Duration,
-    running: OnceLock<Running>,
+    grace: Mutex<Duration>,
+    running: Mutex<Option<Running>>,
+    /// Changes come one after the other.
+    changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Running {
-    router: Box<dyn Fn(Speaks) -> Option<Arc<dyn Service>> + Send + Sync>,
+    router: Router,
     shutdown: Shutdown,
-}
-
-/// One `listen` entry, open or not.
-struct Slot {
-    doorway: Doorway,
-    endpoint: Endpoint,
-    /// What is bound, or was bound last.
-    last: Mutex<Vec<Local>>,
-    state: tokio::sync::Mutex<State>,
-    open: Mutex<bool>,
-}
-
-enum State {
-    Closed,
-    Open(Vec<Door>),
-    Serving { closing: CancellationToken, loops: Vec<JoinHandle<()>> },
 }
 
 impl Listeners {
@@ -123,51 +142,63 @@ impl Listeners {
     /// # Errors
     /// The first endpoint that cannot be bound; everything bound before it is closed again.
     pub fn bind(config: &Config) -> Result<Self, BindError> {
-        let mut slots = Vec::new();
-        for listener in &config.listener {
-            let tls = load_tls(config, listener)?;
-            let shared = Arc::new(listener.clone());
-            for endpoint in &listener.listen {
-                let doorway = Doorway {
-                    id: EndpointId(u32::try_from(slots.len()).unwrap_or(u32::MAX)),
-                    name: listener.name.as_str().into(),
-                    listener: Arc::clone(&shared),
-                    policy: Arc::new(Policy::new(config, listener, endpoint)),
-                    tls: tls.clone(),
-                    timing: Timing::new(&config.limits, &config.server),
-                    limits: SessionLimits::new(&config.limits, &config.listener, listener, endpoint),
-                    shutdown: Shutdown::new(),
-                };
-                slots.push(Slot::new(doorway, endpoint.clone())?);
-            }
-        }
         let memory = config.limits.memory.map_or(0, posthorn_config::Size::octets);
-        Ok(Self {
-            shared: Arc::new(Shared {
-                slots,
-                gate: Arc::new(Gate::new(memory)),
-                sessions: Sessions::default(),
-                grace: config.server.grace.duration(),
-                running: OnceLock::new(),
-            }),
-        })
+        let shared = Shared {
+            slots: Mutex::default(),
+            next: AtomicU32::new(0),
+            gate: Arc::new(Gate::new(memory)),
+            sessions: Sessions::default(),
+            grace: Mutex::new(config.server.grace.duration()),
+            running: Mutex::default(),
+            changing: Arc::default(),
+        };
+        let mut slots = Vec::new();
+        for mut front in fronts(config)? {
+            let id = shared.next_id();
+            front.doorway = Arc::new(Doorway { id, ..(*front.doorway).clone() });
+            let slot = Slot::new(id, front.clone());
+            if !front.is_enabled() {
+                slots.push(Arc::new(slot));
+                continue;
+            }
+            let doors = slot.bind(&front)?;
+            slot.opened(&doors);
+            slots.push(Arc::new(Slot { state: tokio::sync::Mutex::new(State::Open(doors)), ..slot }));
+        }
+        *shared.slots.lock() = slots;
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// All sockets that are open now, in the order of the configuration.
     #[must_use]
     pub fn bound(&self) -> Vec<Bound> {
-        let open = self.shared.slots.iter().filter(|slot| *slot.open.lock());
-        let bound = |slot: &Slot| {
-            let addresses = slot.last.lock().clone();
-            let doorway = slot.doorway.clone();
-            addresses.into_iter().map(move |address| Bound {
-                id: doorway.id,
-                listener: Arc::clone(&doorway.name),
-                speaks: doorway.listener.speaks,
-                address,
-            })
+        let bound = |view: EndpointView| {
+            let EndpointView { id, listener, speaks, bound, .. } = view;
+            bound.into_iter().map(move |address| Bound { id, listener: Arc::clone(&listener), speaks, address })
         };
-        open.flat_map(bound).collect()
+        self.endpoints().into_iter().flat_map(bound).collect()
+    }
+
+    /// Every endpoint, open or not, in the order of the configuration.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<EndpointView> {
+        let slots = self.shared.slots.lock().clone();
+        slots.iter().map(|slot| self.view(slot)).collect()
+    }
+
+    fn view(&self, slot: &Slot) -> EndpointView {
+        let front = slot.front.load();
+        let open = *slot.open.lock();
+        EndpointView {
+            id: slot.id,
+            listener: Arc::clone(&front.doorway.name),
+            speaks: front.doorway.listener.speaks,
+            address: slot.address.clone(),
+            bound: if open { slot.last.lock().clone() } else { Vec::new() },
+            open,
+            decree: slot.decree.lock().clone(),
+            sessions: self.shared.gate.caps.held(&Scope::Endpoint(slot.id)),
+        }
     }
 
     /// Accepts connections on every open endpoint until the soft signal, then stops accepting, waits for the
@@ -180,24 +211,40 @@ impl Listeners {
         router: impl Fn(Speaks) -> Option<Arc<dyn Service>> + Send + Sync + 'static,
         shutdown: Shutdown,
     ) {
-        let running = Running { router: Box::new(router), shutdown: shutdown.clone() };
-        if self.shared.running.set(running).is_err() {
-            tracing::error!("listeners are served already");
-            return;
+        let router: Router = Arc::new(router);
+        {
+            let mut running = self.shared.running.lock();
+            if running.is_some() {
+                tracing::error!("listeners are served already");
+                return;
+            }
+            *running = Some(Running { router: Arc::clone(&router), shutdown: shutdown.clone() });
         }
         self.shared.gate.memory.look();
         self.shared.gate.memory.judge();
-        for slot in &self.shared.slots {
+        let slots = self.shared.slots.lock().clone();
+        for slot in &slots {
+            let mut front = (*slot.front.load_full()).clone();
+            front.serve(&router, &shutdown);
+            slot.front.store(Arc::new(front));
             let mut state = slot.state.lock().await;
             if let State::Open(doors) = std::mem::replace(&mut *state, State::Closed) {
                 *state = self.start(slot, doors);
             }
         }
         self.supervise(&shutdown).await;
-        for slot in &self.shared.slots {
+        let alone = self.shared.changing.lock().await;
+        let slots = self.shared.slots.lock().clone();
+        for slot in &slots {
             slot.close().await;
         }
+        drop(alone);
         self.drain(&shutdown).await;
+        // Services may know these listeners: nobody is left to need them.
+        *self.shared.running.lock() = None;
+        for slot in &slots {
+            slot.front.store(Arc::new(Front { service: None, ..(*slot.front.load_full()).clone() }));
+        }
     }
 
     /// Closes one endpoint's sockets. Sessions that run and all other endpoints are undisturbed.
@@ -205,6 +252,7 @@ impl Listeners {
     /// # Errors
     /// [`BindError::Unknown`].
     pub async fn suspend(&self, id: EndpointId) -> Result<(), BindError> {
+        let _alone = self.shared.changing.lock().await;
         self.slot(id)?.close().await;
         Ok(())
     }
@@ -215,25 +263,54 @@ impl Listeners {
     /// # Errors
     /// Whatever [`bind`](Self::bind) says of that endpoint, or [`BindError::Unknown`].
     pub async fn resume(&self, id: EndpointId) -> Result<(), BindError> {
+        let _alone = self.shared.changing.lock().await;
         let slot = self.slot(id)?;
-        let mut state = slot.state.lock().await;
-        if !matches!(*state, State::Closed) {
+        let stopping = self.shared.running.lock().as_ref().is_some_and(|running| running.shutdown.is_stopping());
+        if *slot.open.lock() || stopping {
             return Ok(());
         }
-        let stopping = self.shared.running.get().is_some_and(|running| running.shutdown.is_stopping());
-        if stopping {
-            return Ok(());
+        let doors = slot.bind(&slot.front.load_full())?;
+        self.install(&slot, doors).await;
+        Ok(())
+    }
+
+    /// Closes one endpoint until somebody [enables](Self::enable) it, whatever later configurations say. A socket that
+    /// the service manager holds is its own: clients wait there instead of being refused.
+    ///
+    /// # Errors
+    /// As [`Self::suspend`].
+    pub async fn disable(&self, id: EndpointId, by: &str) -> Result<(), BindError> {
+        self.suspend(id).await?;
+        let slot = self.slot(id)?;
+        let mut decree = slot.decree.lock();
+        if decree.as_ref().is_none_or(|decree| decree.open) {
+            *decree = Some(Decree { open: false, by: by.to_owned(), at: SystemTime::now() });
         }
-        let doors = slot.bind()?;
-        *state = if self.shared.running.get().is_some() { self.start(slot, doors) } else { State::Open(doors) };
+        Ok(())
+    }
+
+    /// Opens one endpoint, also one that is configured with `enable = false`.
+    ///
+    /// # Errors
+    /// As [`Self::resume`].
+    pub async fn enable(&self, id: EndpointId, by: &str) -> Result<(), BindError> {
+        self.resume(id).await?;
+        let slot = self.slot(id)?;
+        let configured = slot.front.load().is_enabled();
+        let mut decree = slot.decree.lock();
+        if configured {
+            *decree = None;
+        } else if decree.as_ref().is_none_or(|decree| !decree.open) {
+            *decree = Some(Decree { open: true, by: by.to_owned(), at: SystemTime::now() });
+        }
         Ok(())
     }
 
     /// The endpoint of this listener and address as configured, open or not.
     #[must_use]
     pub fn endpoint(&self, listener: &str, address: &ListenAddress) -> Option<EndpointId> {
-        let named = |slot: &&Slot| &*slot.doorway.name == listener && slot.endpoint.address == *address;
-        self.shared.slots.iter().find(named).map(|slot| slot.doorway.id)
+        let named = |slot: &&Arc<Slot>| &*slot.front.load().doorway.name == listener && slot.address == *address;
+        self.shared.slots.lock().iter().find(named).map(|slot| slot.id)
     }
 
     /// Sessions held and connections refused, by scope.
@@ -254,29 +331,27 @@ impl Listeners {
         self.shared.sessions.cut(id)
     }
 
-    fn slot(&self, id: EndpointId) -> Result<&Slot, BindError> {
-        self.shared.slots.get(id.0 as usize).ok_or(BindError::Unknown)
+    fn slot(&self, id: EndpointId) -> Result<Arc<Slot>, BindError> {
+        let slots = self.shared.slots.lock();
+        slots.iter().find(|slot| slot.id == id).cloned().ok_or(BindError::Unknown)
     }
 
     /// Starts the accept loops of one endpoint.
-    fn start(&self, slot: &Slot, doors: Vec<Door>) -> State {
-        let speaks = slot.doorway.listener.speaks;
-        let running = self.shared.running.get();
-        let Some((service, shutdown)) =
-            running.and_then(|running| Some(((running.router)(speaks)?, running.shutdown.clone())))
-        else {
-            tracing::error!(listener = %slot.doorway.name, protocol = speaks.name(), "nothing speaks this protocol");
+    fn start(&self, slot: &Arc<Slot>, doors: Vec<Arc<Door>>) -> State {
+        let front = slot.front.load_full();
+        if front.service.is_none() {
+            let speaks = front.doorway.listener.speaks;
+            tracing::error!(listener = %front.doorway.name, protocol = speaks.name(), "nothing speaks this protocol");
             *slot.open.lock() = false;
             return State::Closed;
-        };
-        let doorway = Arc::new(Doorway { shutdown, ..slot.doorway.clone() });
+        }
         let closing = CancellationToken::new();
-        let begin = |door| {
+        let begin = |door: &Arc<Door>| {
             let shared = Arc::clone(&self.shared);
-            tokio::spawn(accept(shared, door, Arc::clone(&doorway), Arc::clone(&service), closing.clone()))
+            tokio::spawn(accept(shared, Arc::clone(door), Arc::clone(slot), closing.clone()))
         };
-        let loops = doors.into_iter().map(begin).collect();
-        State::Serving { closing, loops }
+        let loops = doors.iter().map(begin).collect();
+        State::Serving { closing, doors, loops }
     }
 
     async fn supervise(&self, shutdown: &Shutdown) {
@@ -295,9 +370,10 @@ impl Listeners {
 
     async fn drain(&self, shutdown: &Shutdown) {
         let sessions = &self.shared.sessions;
+        let grace = *self.shared.grace.lock();
         let graceful = async {
             tokio::select! {
-                ended = timeout(self.shared.grace, sessions.ended()) => ended.is_ok(),
+                ended = timeout(grace, sessions.ended()) => ended.is_ok(),
                 () = shutdown.cutting() => false,
             }
         };
@@ -314,99 +390,51 @@ impl Listeners {
     }
 }
 
-impl Slot {
-    fn new(doorway: Doorway, endpoint: Endpoint) -> Result<Self, BindError> {
-        let slot = Self {
-            doorway,
-            endpoint,
-            last: Mutex::default(),
-            state: tokio::sync::Mutex::new(State::Closed),
-            open: Mutex::new(false),
-        };
-        if !(slot.doorway.listener.enable && slot.endpoint.enable) {
-            return Ok(slot);
-        }
-        let doors = slot.bind()?;
-        Ok(Self { state: tokio::sync::Mutex::new(State::Open(doors)), ..slot })
+impl Shared {
+    fn next_id(&self) -> EndpointId {
+        EndpointId(self.next.fetch_add(1, Ordering::Relaxed))
     }
+}
 
-    /// Opens the sockets and notes where they are.
-    fn bind(&self) -> Result<Vec<Door>, BindError> {
-        let listener = &self.doorway.listener;
-        let address = &self.endpoint.address;
-        let failed = |source| BindError::Address { listener: listener.name.clone(), address: address.clone(), source };
-        let backlog = listener.backlog_of(&self.endpoint);
-        self.guard(None)?;
-        let doors = match address {
-            ListenAddress::Systemd(name) => {
-                let doors = Door::systemd(name).map_err(failed)?;
-                if doors.is_empty() {
-                    return Err(BindError::NotHandedOver { listener: listener.name.clone(), name: name.clone() });
-                }
-                doors
-            }
-            ListenAddress::Tcp(wanted) => vec![Door::tcp(self.chosen(*wanted), backlog).map_err(failed)?],
-            ListenAddress::Unix(path) => {
-                let mode = listener.file_mode_of(&self.endpoint).bits();
-                vec![Door::unix(path, mode, backlog).map_err(failed)?]
-            }
-        };
-        let locals: Vec<_> = doors.iter().map(Door::local).collect();
-        for local in &locals {
-            if let Local::Tcp(address) = local {
-                self.guard(Some(address.ip()))?;
-            }
-        }
-        *self.last.lock() = locals;
-        *self.open.lock() = true;
-        Ok(doors)
+impl Front {
+    /// Lets it be served by who speaks its protocol.
+    fn serve(&mut self, router: &Router, shutdown: &Shutdown) {
+        self.doorway = Arc::new(Doorway { shutdown: shutdown.clone(), ..(*self.doorway).clone() });
+        self.service = router(self.doorway.listener.speaks);
     }
+}
 
-    /// The port that the kernel chose the first time is kept.
-    fn chosen(&self, wanted: SocketAddr) -> SocketAddr {
-        match self.last.lock().first() {
-            Some(Local::Tcp(last)) if wanted.port() == 0 => *last,
-            _ => wanted,
+/// What stands before each `listen` entry of a configuration, in its order; the numbers are given later.
+fn fronts(config: &Config) -> Result<Vec<Front>, BindError> {
+    let mut fronts = Vec::new();
+    for listener in &config.listener {
+        let tls = load_tls(config, listener)?;
+        let shared = Arc::new(listener.clone());
+        for endpoint in &listener.listen {
+            let doorway = Doorway {
+                id: EndpointId(u32::MAX),
+                name: listener.name.as_str().into(),
+                listener: Arc::clone(&shared),
+                policy: Arc::new(Policy::new(config, listener, endpoint)),
+                tls: tls.clone(),
+                timing: Timing::new(&config.limits, &config.server),
+                limits: SessionLimits::new(&config.limits, &config.listener, listener, endpoint),
+                shutdown: Shutdown::new(),
+            };
+            fronts.push(Front { doorway: Arc::new(doorway), endpoint: endpoint.clone(), service: None });
         }
     }
-
-    /// Refuses an internal service on an address that other machines reach, unless it is declared so and guarded.
-    fn guard(&self, bound: Option<IpAddr>) -> Result<(), BindError> {
-        let listener = &self.doorway.listener;
-        exposure(listener, &self.endpoint, bound).map_err(|source| BindError::Exposed {
-            listener: listener.name.clone(),
-            address: self.endpoint.address.clone(),
-            source,
-        })
-    }
-
-    /// Closes the sockets; returns when they are closed.
-    async fn close(&self) {
-        let mut state = self.state.lock().await;
-        *self.open.lock() = false;
-        if let State::Serving { closing, loops } = std::mem::replace(&mut *state, State::Closed) {
-            closing.cancel();
-            for accepting in loops {
-                let _ = accepting.await;
-            }
-        }
-    }
+    Ok(fronts)
 }
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("endpoints", &self.slots.len()).finish_non_exhaustive()
+        f.debug_struct("Shared").field("endpoints", &self.slots.lock().len()).finish_non_exhaustive()
     }
 }
 
 /// Takes connections from one socket until told to close it.
-async fn accept(
-    shared: Arc<Shared>,
-    door: Door,
-    doorway: Arc<Doorway>,
-    service: Arc<dyn Service>,
-    closing: CancellationToken,
-) {
+async fn accept(shared: Arc<Shared>, door: Arc<Door>, slot: Arc<Slot>, closing: CancellationToken) {
     let mut pause = FIRST_PAUSE;
     loop {
         let accepted = tokio::select! {
@@ -417,16 +445,18 @@ async fn accept(
         match accepted {
             Ok((stream, client, local)) => {
                 pause = FIRST_PAUSE;
+                let Front { doorway, service, .. } = (*slot.front.load_full()).clone();
+                let Some(service) = service else { continue };
                 let vitals = Arc::new(Vitals::new(Arc::clone(&doorway.name)));
                 let arrival = Arrival { stream, client, local, vitals: Arc::clone(&vitals) };
-                let session = run(Arc::clone(&shared.gate), Arc::clone(&doorway), Arc::clone(&service), arrival);
+                let session = run(Arc::clone(&shared.gate), doorway, service, arrival);
                 shared.sessions.spawn(vitals, session);
             }
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
                 // Out of descriptors or memory: what ends soonest is a session, so wait for that.
                 if pause == FIRST_PAUSE {
-                    tracing::error!(listener = %doorway.name, %error, "cannot accept connections");
+                    tracing::error!(listener = %slot.front.load().doorway.name, %error, "cannot accept connections");
                 }
                 tokio::select! {
                     () = closing.cancelled() => return,

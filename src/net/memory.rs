@@ -12,19 +12,29 @@ const SCANT: u64 = 64;
 /// The last look at our resident memory, compared with a limit.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryGauge {
-    limit: u64,
+    limit: AtomicU64,
     used: AtomicU64,
 }
 
 impl MemoryGauge {
     /// A gauge for a limit in octets; 0 is no limit.
     pub(crate) fn new(limit: u64) -> Self {
-        Self { limit, used: AtomicU64::new(0) }
+        Self { limit: AtomicU64::new(limit), used: AtomicU64::new(0) }
+    }
+
+    /// Another limit from now on.
+    pub(crate) fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
+        self.look();
+    }
+
+    fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
     }
 
     /// Looks again; costs one small read.
     pub(crate) fn look(&self) {
-        if self.limit > 0 {
+        if self.limit() > 0 {
             self.used.store(resident().unwrap_or(0), Ordering::Relaxed);
         }
     }
@@ -32,9 +42,9 @@ impl MemoryGauge {
     /// Says in the log when the limit leaves little room or none above what is in use before the first session.
     pub(crate) fn judge(&self) {
         let used = self.used.load(Ordering::Relaxed);
-        let (limit, used) = (self.limit >> 20, used.div_ceil(1 << 20));
+        let (limit, used) = (self.limit() >> 20, used.div_ceil(1 << 20));
         match limit.saturating_sub(used) {
-            _ if self.limit == 0 => {}
+            _ if self.limit() == 0 => {}
             0 => tracing::error!(
                 "limits.memory is too small to work with: it is {limit} MiB, and {used} MiB are in use before the first \
                  session; messages will be refused for now, and no more than {ALWAYS_ADMITTED} sessions served at once"
@@ -49,7 +59,8 @@ impl MemoryGauge {
 
     /// Whether new sessions should be put off, apart from [`ALWAYS_ADMITTED`].
     pub(crate) fn is_full(&self) -> bool {
-        self.limit > 0 && self.used.load(Ordering::Relaxed) > self.limit
+        let limit = self.limit();
+        limit > 0 && self.used.load(Ordering::Relaxed) > limit
     }
 }
 

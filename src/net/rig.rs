@@ -194,6 +194,12 @@ async fn react(connection: &mut Connection, machine: &mut Echo, line: &str) -> R
             machine.answer("");
         }
         "HANG" => std::future::pending().await,
+        "LINGER" => {
+            while !connection.has_hung_up(machine) {
+                tokio::task::yield_now().await;
+            }
+            return Err(Ended::Eof);
+        }
         "PANIC" => panic!("a session panics on purpose"),
         "PEER" => {
             let peer = connection.peer();

@@ -36,3 +36,21 @@ pub enum Overload {
     /// The server is stopping.
     Stopping,
 }
+
+impl Overload {
+    /// The word in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Block => "block",
+            Self::Denied => "denied",
+            Self::Endpoint => "endpoint",
+            Self::Listener => "listener",
+            Self::Memory => "memory",
+            Self::Server => "server",
+            Self::Service => "service",
+            Self::Stopping => "stopping",
+        }
+    }
+}

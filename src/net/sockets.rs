@@ -21,7 +21,7 @@ pub(crate) enum Door {
     /// TCP.
     Tcp(TcpListener, SocketAddr),
     /// A Unix socket, with the file that goes away with it.
-    Unix(UnixListener, Arc<Path>, #[expect(dead_code, reason = "held for its drop")] Option<SocketFile>),
+    Unix(UnixListener, Arc<Path>, Option<SocketFile>),
 }
 
 impl Door {
@@ -70,6 +70,20 @@ impl Door {
         options.set_keepalive(true)?;
         let address = socket.local_addr()?;
         Ok(Self::Tcp(TcpListener::from_std(socket)?, address))
+    }
+
+    /// Gives the open socket another backlog, and its file other permissions. What a service manager opened stays as it
+    /// made it.
+    pub(crate) fn adjust(&self, mode: u32, backlog: u32) -> io::Result<()> {
+        let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+        match self {
+            Self::Tcp(socket, _) => SockRef::from(socket).listen(backlog),
+            Self::Unix(_, _, None) => Ok(()),
+            Self::Unix(socket, path, Some(_)) => {
+                fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+                SockRef::from(socket).listen(backlog)
+            }
+        }
     }
 
     /// Where clients reach this socket, with the port that the kernel chose.

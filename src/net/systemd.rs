@@ -4,6 +4,7 @@ use std::env;
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
 use listenfd::ListenFd;
 use parking_lot::Mutex;
@@ -20,6 +21,19 @@ pub fn ready() {
 /// Tells the service manager that we stop (`STOPPING=1`).
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);
+}
+
+/// Tells the service manager that the configuration is read again (`RELOADING=1`); [`ready`] tells that it is done.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "the service manager could not be told"),
+    }
+}
+
+/// Asks the service manager for so much more time before it takes the start for failed (`EXTEND_TIMEOUT_USEC`).
+pub fn extend(time: Duration) {
+    tell(&[NotifyState::ExtendTimeoutUsec(u32::try_from(time.as_micros()).unwrap_or(u32::MAX))]);
 }
 
 /// Shows one line of free text in the service manager's status.
@@ -99,7 +113,6 @@ mod tests {
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixDatagram;
     use std::process::{Command, Stdio};
-    use std::time::Duration;
 
     use posthorn_config::{ListenAddress, Listener, Speaks};
 
@@ -115,6 +128,9 @@ mod tests {
         let pings = tokio::spawn(watchdog(rig.shutdown.clone()));
         ready();
         status("one session, then the end");
+        extend(Duration::from_secs(7));
+        reloading();
+        ready();
         rig.ended.recv().await.expect("a session");
         stopping();
         rig.shutdown.stop();
@@ -154,6 +170,9 @@ mod tests {
             }
         };
         hear("READY=1");
+        hear("EXTEND_TIMEOUT_USEC=7000000");
+        hear("RELOADING=1");
+        hear("MONOTONIC_USEC=");
         hear("WATCHDOG=1");
         let client = StdTcpStream::connect(address).expect("connected");
         let mut greeting = String::new();

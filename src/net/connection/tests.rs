@@ -39,6 +39,17 @@ async fn an_end_from_the_client_comes_after_all_answers() {
 }
 
 #[tokio::test]
+async fn an_end_is_seen_behind_what_was_sent_ahead() {
+    let mut rig = Rig::start(smtp());
+    let mut client = rig.client("smtp").await;
+    client.send("LINGER\r\n").await;
+    client.send(&"ahead\r\n".repeat(5000)).await;
+    assert!(rig.ended.try_recv().is_err(), "it is still there");
+    drop(client);
+    assert_eq!(rig.ended.recv().await, Some(Ended::Eof));
+}
+
+#[tokio::test]
 async fn silence_ends_in_the_machines_words() {
     let mut rig = Rig::with(smtp(), Duration::from_millis(50), |_| {});
     let mut client = rig.client("smtp").await;

@@ -15,7 +15,7 @@ use hickory_resolver::{TokioResolver, system_conf};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::answer::LONGEST;
+use super::answer::{Answer, LONGEST};
 use super::proving::Proving;
 use super::{DnsError, DnsOptions, Dnssec, Tlsa};
 
@@ -43,6 +43,16 @@ impl Set {
     /// An outcome without proof.
     pub(super) fn told(outcome: Outcome, expires: Instant) -> Self {
         Self { outcome, secure: false, canonical: None, expires }
+    }
+
+    /// What was said, as values of one kind.
+    pub(super) fn answer<T>(&self, value: impl Fn(&RData) -> Option<T>) -> Answer<Vec<T>> {
+        match &self.outcome {
+            Outcome::Records(records) => Answer::Found(records.iter().filter_map(value).collect()),
+            Outcome::None => Answer::None,
+            Outcome::NoSuchName => Answer::NoSuchName,
+            Outcome::Temporary(reason) => Answer::Temporary(reason.clone()),
+        }
     }
 
     pub(super) fn records(&self) -> &[RData] {
