@@ -1,12 +1,18 @@
 //! Taking responsibility for messages: gathering the body, completing the header, storing, and only then saying yes.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use posthorn_mime::{Facts, Structure};
 use posthorn_model::{AccountId, EnhancedCode, Flags, MailboxId, MessageId, QueueId, Refusal};
 use posthorn_store::writer::{NewMessage, Parcel, Placement, Target};
 
+use crate::checks::Checked;
+use crate::copies::{Edit, Fate, Group, Treatment};
 use crate::envelope::Envelope;
+use crate::feedback::Applied;
+use crate::legs::is_kept_back;
 use crate::place::Placed;
 use crate::{Error, Intake, Mail, Result};
 
@@ -43,10 +49,68 @@ pub struct Accepted {
     pub places: Vec<String>,
     /// The envelopes in which it leaves.
     pub queued: Vec<QueueId>,
+    /// The names of what is held of it, for the trace.
+    pub held: Vec<String>,
     /// The Message-ID field, for the trace.
     pub message_id: Option<String>,
     /// Octets stored.
     pub size: usize,
+    /// What was found out about it, in the words of RFC 8601.
+    pub results: Option<String>,
+}
+
+/// A message of which everything is found out, before it is decided what becomes of it.
+#[derive(Debug)]
+pub struct Examined {
+    /// Its id.
+    pub(crate) id: MessageId,
+    /// Its octets as they came, without what claims to be our own results.
+    pub(crate) body: Intake,
+    /// Fields to put on top of every copy.
+    pub(crate) fields: Vec<u8>,
+    /// Fields above them, that stay here when copies leave.
+    pub(crate) local: Vec<u8>,
+    /// What was found out.
+    pub(crate) checked: Option<Checked>,
+}
+
+impl Examined {
+    /// The id that it will have.
+    #[must_use]
+    pub fn id(&self) -> MessageId {
+        self.id
+    }
+
+    /// Its octets; whoever keeps them makes the next change move everything.
+    #[must_use]
+    pub fn octets(&mut self) -> Bytes {
+        self.body.show()
+    }
+
+    /// What was found out about its origin.
+    #[must_use]
+    pub fn checked(&self) -> Option<&Checked> {
+        self.checked.as_ref()
+    }
+
+    /// The fields for mailboxes here, with the reverse path that an edit puts in the place of the sender's.
+    pub(crate) fn local_for(&self, edit: &Edit) -> Cow<'_, [u8]> {
+        let Some(sender) = &edit.sender else { return Cow::Borrowed(&self.local) };
+        let mut local = posthorn_mime::return_path(sender.as_ref().map(ToString::to_string).as_deref());
+        let others = posthorn_mime::fields(&self.local).filter(|field| !field.is("Return-Path"));
+        others.for_each(|field| local.extend_from_slice(field.raw));
+        Cow::Owned(local)
+    }
+
+    fn edit(&mut self, edit: &Edit) {
+        if edit.sender.is_some() {
+            self.local = self.local_for(edit).into_owned();
+        }
+        if !edit.is_empty() {
+            let whole = edit.apply(self.body.octets());
+            self.body.replace(&whole);
+        }
+    }
 }
 
 /// Where a message appended by a client landed.
@@ -88,34 +152,109 @@ impl Mail {
     pub async fn accept(
         &self,
         envelope: &Envelope,
-        mut body: Intake,
+        body: Intake,
         completion: Completion,
         each_alone: bool,
     ) -> Result<std::result::Result<Accepted, Refusal>> {
+        match self.examine(envelope, body, completion).await? {
+            Ok(examined) => self.take_unjudged(envelope, examined, each_alone).await,
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+
+    /// Takes what was examined and is judged by nobody, the same copy for all.
+    ///
+    /// # Errors
+    /// As [`Self::accept`].
+    pub async fn take_unjudged(
+        &self,
+        envelope: &Envelope,
+        examined: Examined,
+        each_alone: bool,
+    ) -> Result<std::result::Result<Accepted, Refusal>> {
+        if let Some(checked) = &examined.checked {
+            // Nobody applies policies here.
+            let applied = Applied::none("policies are not applied");
+            let octets = examined.body.octets();
+            let header = &octets[..posthorn_mime::header_end(octets).unwrap_or(octets.len())];
+            self.count_dmarc(checked, envelope, header, &applied);
+        }
+        self.take(envelope, examined, &[], each_alone).await
+    }
+
+    /// Finds out what can be about a message before anybody judges it, or why it is refused whatever is in it.
+    ///
+    /// # Errors
+    /// When something of our own failed: the client must be told to try again.
+    pub async fn examine(
+        &self,
+        envelope: &Envelope,
+        body: Intake,
+        completion: Completion,
+    ) -> Result<std::result::Result<Examined, Refusal>> {
         let id = self.store.message_id();
         let fields = match complete(body.octets(), &completion, id, self.now()) {
             Ok(fields) => fields,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        let (body, checked) = self.check(envelope, body).await?;
+        Ok(Ok(Examined { id, body, fields, local: completion.local, checked }))
+    }
+
+    /// Takes what was examined, each recipient's copy as it is to be treated; without treatments all get the same.
+    ///
+    /// # Errors
+    /// As [`Self::accept`].
+    pub async fn take(
+        &self,
+        envelope: &Envelope,
+        mut examined: Examined,
+        treatments: &[Treatment],
+        each_alone: bool,
+    ) -> Result<std::result::Result<Accepted, Refusal>> {
+        let groups = Group::of(envelope.recipients.len(), treatments);
+        match groups.as_slice() {
+            [Group { fate: Fate::Deliver, edit, .. }] => {
+                let envelope = self.addressed(envelope, edit).await?;
+                examined.edit(edit);
+                Ok(Ok(self.take_whole(&envelope, examined, each_alone).await?))
+            }
+            [Group { fate: Fate::Junk, edit, .. }] => {
+                let junk = self.junked(&*self.addressed(envelope, edit).await?).await?;
+                examined.edit(edit);
+                Ok(Ok(self.take_whole(&junk, examined, each_alone).await?))
+            }
+            _ => self.take_copies(envelope, examined, groups, each_alone).await,
+        }
+    }
+
+    /// The same copy for everybody.
+    async fn take_whole(&self, envelope: &Envelope, examined: Examined, each_alone: bool) -> Result<Accepted> {
+        let Examined { id, mut body, fields, local, checked } = examined;
         let header_size = posthorn_mime::header_end(body.octets()).unwrap_or(body.len());
         let mut legs = self.legs(envelope, &body.octets()[..header_size]).await?;
         body.prepend(&fields);
-        if !legs.legs.is_empty() {
-            body = self.sign(envelope, &mut legs, body).await?;
+        let results = checked.as_ref().map(Checked::results);
+        if let Some(results) = &results {
+            body.prepend(posthorn_trust::results::field(&self.shared.hostname, results).as_bytes());
         }
-        body.prepend(&completion.local);
+        if legs.leave() {
+            body = self.sign(envelope, &mut legs, body, checked.as_ref()).await?;
+        }
+        body.prepend(&local);
         let (raw, held) = body.finish();
         let size = raw.len();
-        let stays = envelope.recipients.iter().any(|recipient| !recipient.route.places().is_empty());
+        let waits = is_kept_back(envelope, self.now());
+        let stays = !waits && envelope.recipients.iter().any(|recipient| !recipient.route.places().is_empty());
         let message = if stays { self.read(id, raw.clone()).await? } else { passing(id, &raw, self.now()) };
         let placed = self.place(envelope, message, legs, each_alone).await?;
         if placed.outcomes.iter().any(std::result::Result::is_ok) {
-            self.after_acceptance(envelope, &placed, &raw).await;
+            self.after_acceptance(envelope, &placed, &raw, checked.as_ref()).await;
         }
         drop(held);
         let Placed { id, outcomes, places, departed, header_id } = placed;
         let queued = departed.into_iter().map(|leg| leg.id).collect();
-        Ok(Ok(Accepted { id, outcomes, places, queued, message_id: header_id, size }))
+        Ok(Accepted { id, outcomes, places, queued, held: Vec::new(), message_id: header_id, size, results })
     }
 
     /// Stores messages that a client puts into a mailbox: all or none.
@@ -124,11 +263,12 @@ impl Mail {
     /// As [`Self::accept`].
     pub async fn append(&self, account: AccountId, mailbox: MailboxId, messages: Vec<Append>) -> Result<Appended> {
         let mut parcel = Parcel { messages: Vec::with_capacity(messages.len()), ..Parcel::default() };
-        let mut held = Vec::new();
+        let (mut held, mut flagged) = (Vec::new(), Vec::new());
         for append in messages {
             let (raw, reservation) = append.body.finish();
             held.push(reservation);
             let message = self.read(self.store.message_id(), raw).await?;
+            flagged.push((message.id, append.flags));
             let internal_date = append.internal_date.unwrap_or(message.received_at);
             parcel
                 .messages
@@ -152,11 +292,15 @@ impl Mail {
                 Placement::Withheld => {}
             }
         }
+        if flagged.iter().any(|(_, flags)| flags.has_keywords()) {
+            let keywords = self.look_at(account).await?.keywords();
+            self.marked(account, &keywords, flagged.into_iter());
+        }
         Ok(Appended::Stored { uid_validity: validity, uids })
     }
 
     /// Computes everything that is kept beside a message.
-    async fn read(&self, id: MessageId, raw: Bytes) -> Result<NewMessage> {
+    pub(crate) async fn read(&self, id: MessageId, raw: Bytes) -> Result<NewMessage> {
         let now = self.now();
         if raw.len() < LARGE {
             return Ok(new_message(id, &raw, now));

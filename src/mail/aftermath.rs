@@ -7,6 +7,7 @@ use posthorn_store::chronicle::TraceEntry;
 use posthorn_store::queue::{Delivery, Outgoing};
 use posthorn_store::writer::Parcel;
 
+use crate::checks::Checked;
 use crate::envelope::{Envelope, Source};
 use crate::legs::Departed;
 use crate::place::Placed;
@@ -16,16 +17,26 @@ use crate::{Mail, Result};
 
 impl Mail {
     /// What is to be done when a message is accepted and the client waits for its reply.
-    pub(crate) async fn after_acceptance(&self, envelope: &Envelope, placed: &Placed, raw: &[u8]) {
-        self.tell_acceptance(envelope, placed, raw.len());
+    pub(crate) async fn after_acceptance(
+        &self,
+        envelope: &Envelope,
+        placed: &Placed,
+        raw: &[u8],
+        checked: Option<&Checked>,
+    ) {
+        self.tell_acceptance(envelope, placed, raw.len(), checked);
         self.read_report(envelope, raw).await;
+        self.read_daily(envelope, raw, checked).await;
         if let Err(error) = self.report_success(envelope, placed, raw).await {
             tracing::warn!(%error, "a report of success was not written");
         }
     }
 
-    fn tell_acceptance(&self, envelope: &Envelope, placed: &Placed, size: usize) {
+    fn tell_acceptance(&self, envelope: &Envelope, placed: &Placed, size: usize, checked: Option<&Checked>) {
         let mut detail = envelope.story.clone();
+        if let Some(checked) = checked {
+            detail.insert("found".to_owned(), checked.lines().into());
+        }
         detail.extend(object([("size", size.into())]));
         let refused = envelope.recipients.iter().zip(&placed.outcomes);
         let refused: Vec<String> = refused
@@ -57,8 +68,13 @@ impl Mail {
             let detail = object([("places", placed.places.clone().into())]);
             chronicle.tell(self.entry(placed.id, "stored", detail));
         }
-        for Departed { id, sender, recipients, via, due_at } in &placed.departed {
+        for Departed { id, sender, recipients, via, local, due_at } in &placed.departed {
             let held = (*due_at > self.now()).then(|| due_at.to_rfc3339());
+            if *local {
+                let detail = object([("recipients", recipients.clone().into()), ("until", due_at.to_rfc3339().into())]);
+                chronicle.tell(TraceEntry { outgoing: Some(*id), ..self.entry(placed.id, "held", detail) });
+                continue;
+            }
             let detail = object([
                 ("sender", sender.as_deref().unwrap_or("<>").into()),
                 ("recipients", recipients.clone().into()),
@@ -73,7 +89,9 @@ impl Mail {
     async fn report_success(&self, envelope: &Envelope, placed: &Placed, raw: &[u8]) -> Result<()> {
         let Some(sender) = &envelope.sender else { return Ok(()) };
         let asks = |notify: Option<Notify>| notify.is_some_and(|notify| notify.wants(Notify::SUCCESS));
-        if !envelope.recipients.iter().any(|recipient| asks(recipient.notify)) {
+        // What is kept back is reported when it has arrived.
+        let waits = placed.departed.iter().any(|leg| leg.local);
+        if waits || !envelope.recipients.iter().any(|recipient| asks(recipient.notify)) {
             return Ok(());
         }
         // Who claims to be one of us, and has not shown it, is not told.
@@ -101,6 +119,7 @@ impl Mail {
                 lane: Lane::Normal,
                 state: DeliveryState::Due,
                 due_at: now,
+                not_before: None,
                 attempts: 1,
                 notice_at: None,
                 claim: None,
@@ -139,6 +158,7 @@ impl Mail {
             id: posthorn_model::QueueId(placed.id.0),
             message: placed.id,
             sender: Some(sender.to_string()),
+            author: None,
             top: None,
             account: envelope.source.account(),
             origin: QueueOrigin::Submission,

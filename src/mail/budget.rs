@@ -27,6 +27,11 @@ impl Budget {
         Self(Arc::new(Account { limit, used: AtomicUsize::new(0) }))
     }
 
+    /// The most octets at once.
+    pub(crate) fn limit(&self) -> usize {
+        self.0.limit
+    }
+
     /// An empty reservation, to be grown.
     #[must_use]
     pub fn reserve(&self) -> Reservation {

@@ -124,9 +124,10 @@ impl Mail {
         receiver
     }
 
-    /// The courier stops: from here on everything waits in the queue. What was handed over is still in the channel.
-    pub fn depart_no_more(&self) {
-        self.shared.departures.platform.lock().take();
+    /// The courier of this claim stops: from here on everything waits in the queue, unless another has taken up since.
+    /// What was handed over is still in the channel.
+    pub fn depart_no_more(&self, claim: ClaimId) {
+        self.shared.departures.platform.lock().take_if(|platform| platform.claim == claim);
     }
 
     /// Ends when the queue holds something that the courier was not handed: something new, or what an operator

@@ -120,6 +120,23 @@ impl Mail {
         Ok(aliases::list(&mut connection, domain).await?)
     }
 
+    /// Where an alias leads, found as mail finds it: behind an alias domain, the whole name first, then without its
+    /// detail. `None` when there is no such alias.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn alias_targets(&self, address: &Address) -> Result<Option<Vec<String>>> {
+        let Some(domain) = self.our_domain(address.domain()).await? else { return Ok(None) };
+        let mut connection = self.store.acquire().await?;
+        let (user, _) = address.subaddress(self.section().subaddress_separator);
+        for local in [address.local(), user] {
+            if let Some(targets) = aliases::find(&mut connection, local, &domain).await? {
+                return Ok(Some(targets));
+            }
+        }
+        Ok(None)
+    }
+
     /// Addresses delegated to an account.
     ///
     /// # Errors

@@ -50,7 +50,7 @@ impl Mail {
         let now = self.now();
         let mut waiting = Vec::new();
         for (at, new) in outgoing.iter_mut().enumerate() {
-            let due = new.deliveries.iter().all(|delivery| delivery.due_at <= now);
+            let due = new.deliveries.iter().all(|delivery| delivery.due_at <= now && delivery.held.is_none());
             let Some((_, octets)) = octets.iter().find(|(message, _)| due && *message == new.outgoing.message) else {
                 continue;
             };

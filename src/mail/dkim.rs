@@ -11,6 +11,7 @@ use posthorn_store::{Connection, changes};
 use posthorn_trust::{KeyType, MasterKey, SigningKey, zone_line};
 
 use crate::directory::{Answer, Unfit};
+use crate::master_key::MasterKeyFit;
 use crate::{Error, Mail, Result};
 
 /// One key of a domain, as people see it.
@@ -87,7 +88,7 @@ impl KeyView {
 
 impl Mail {
     /// Makes keys for a domain, one of each kind named, that sign from `active_at` on. Without a selector they are named
-    /// after their kind and the day.
+    /// after their kind and the day, and a kind of which the domain has a key that nothing ends is refused.
     ///
     /// # Errors
     /// When the store fails, or there is no randomness.
@@ -99,6 +100,9 @@ impl Mail {
         active_at: DateTime<Utc>,
     ) -> Answer<Vec<KeyView>> {
         let Some(master) = &self.shared.master_key else { return Ok(Err(no_master_key())) };
+        if matches!(self.master_key_fit().await?, MasterKeyFit::Other { .. }) {
+            return Ok(Err(other_master_key()));
+        }
         if selector.is_some() && kinds.len() != 1 {
             return Ok(Err(Unfit::InUse("a selector is for one key: name one algorithm with it".to_owned())));
         }
@@ -115,8 +119,9 @@ impl Mail {
             && let Some(row) = known.iter().find(signs)
         {
             let (kind, selector) = (kind_of(row.algorithm), &row.selector);
-            let text =
-                format!("{domain} signs with the {kind} key {selector} already: rotate its keys, or name a selector");
+            let text = format!(
+                "{domain} has the {kind} key {selector} already: posthorn dkim rotate {domain} puts a fresh one in its place; --selector makes one more"
+            );
             return Ok(Err(Unfit::InUse(text)));
         }
         let mut made = Vec::with_capacity(kinds.len());
@@ -161,6 +166,9 @@ impl Mail {
     /// When the store fails, or there is no randomness.
     pub async fn rotate_dkim_keys(&self, domain: &Domain, at: DateTime<Utc>) -> Answer<Vec<KeyView>> {
         let Some(master) = &self.shared.master_key else { return Ok(Err(no_master_key())) };
+        if matches!(self.master_key_fit().await?, MasterKeyFit::Other { .. }) {
+            return Ok(Err(other_master_key()));
+        }
         let mut transaction = self.store.begin().await?;
         let rows = dkim_keys::list(&mut transaction, Some(domain.as_str())).await?;
         let ends = |row: &&DkimKey| row.retired_at.is_none_or(|retired| retired > at);
@@ -280,6 +288,11 @@ fn kind_of(algorithm: DkimAlgorithm) -> KeyType {
         DkimAlgorithm::Rsa => KeyType::Rsa,
         DkimAlgorithm::Ed25519 => KeyType::Ed25519,
     }
+}
+
+fn other_master_key() -> Unfit {
+    let text = "the master key (dkim.master_key) is not the one that the keys of this database are sealed with";
+    Unfit::InUse(text.to_owned())
 }
 
 fn no_master_key() -> Unfit {

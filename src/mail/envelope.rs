@@ -1,9 +1,11 @@
 //! Who a message is from and for, how it came, and what was asked of its further way.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use posthorn_model::{AccountId, Address, BodyType, ByMode, Notify, Ret};
+use posthorn_store::filter::held::NewRelease;
 
 use crate::route::Route;
 
@@ -16,10 +18,23 @@ pub struct Envelope {
     pub recipients: Vec<Recipient>,
     /// Whom it came from.
     pub source: Source,
+    /// Who handed it in, where that is a stranger.
+    pub client: Option<Client>,
     /// What was asked of its way.
     pub terms: Terms,
     /// What the trace shall say of how it came: names and values.
     pub story: serde_json::Map<String, serde_json::Value>,
+    /// What is held of it for its one recipient: delivered, it is held no longer, in the same commit.
+    pub releases: Option<NewRelease>,
+}
+
+/// A stranger's host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Client {
+    /// Its address.
+    pub address: IpAddr,
+    /// What it said in HELO or EHLO.
+    pub helo: String,
 }
 
 /// An accepted recipient.
@@ -83,6 +98,12 @@ pub struct Terms {
     pub deliver_by: Option<(DateTime<Utc>, ByMode)>,
     /// HOLDFOR or HOLDUNTIL: not to leave before (RFC 4865).
     pub hold_until: Option<DateTime<Utc>>,
+    /// Why it waits until an operator releases it; `None` when it does not.
+    pub held: Option<String>,
+    /// The name of the route that it takes to other hosts, instead of the one that its recipients have.
+    pub route: Option<String>,
+    /// Copies for mailboxes here go into Junk; those that are kept back do so when their time has come.
+    pub junk: bool,
 }
 
 impl Default for Terms {
@@ -96,6 +117,9 @@ impl Default for Terms {
             priority: 0,
             deliver_by: None,
             hold_until: None,
+            held: None,
+            route: None,
+            junk: false,
         }
     }
 }

@@ -15,6 +15,8 @@ pub struct Intake {
     buffer: BytesMut,
     /// Where the room ends.
     start: usize,
+    /// What was in the buffer, while others may look at it.
+    shown: Option<Bytes>,
     reservation: Reservation,
 }
 
@@ -24,6 +26,7 @@ impl Intake {
     /// # Errors
     /// A temporary refusal when the memory for bodies in progress is used up.
     pub fn push(&mut self, octets: &[u8]) -> Result<(), Refusal> {
+        self.hide();
         let needed = self.buffer.len() + octets.len();
         if needed > self.buffer.capacity() {
             let capacity = needed.max(self.buffer.capacity() * 2);
@@ -43,7 +46,7 @@ impl Intake {
     /// Octets taken so far.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.buffer.len() - self.start
+        self.shown.as_ref().map_or(self.buffer.len(), Bytes::len) - self.start
     }
 
     /// Whether nothing was taken yet.
@@ -55,11 +58,36 @@ impl Intake {
     /// What was taken so far, with what was put on top of it.
     #[must_use]
     pub fn octets(&self) -> &[u8] {
-        &self.buffer[self.start..]
+        &self.shown.as_deref().unwrap_or(&self.buffer)[self.start..]
+    }
+
+    /// The same for others to keep a while. What is put on top while they do moves everything.
+    #[must_use]
+    pub fn show(&mut self) -> Bytes {
+        let start = self.start;
+        let shown = self.shown.get_or_insert_with(|| std::mem::take(&mut self.buffer).freeze());
+        shown.slice(start..)
+    }
+
+    /// Takes back what was shown, or moves it where somebody still looks at it.
+    fn hide(&mut self) {
+        if let Some(shown) = self.shown.take() {
+            self.buffer = shown.try_into_mut().unwrap_or_else(|shown| BytesMut::from(&shown[..]));
+        }
+    }
+
+    /// Puts another message in the place of what was taken.
+    pub(crate) fn replace(&mut self, whole: &[u8]) {
+        self.shown = None;
+        let mut buffer = BytesMut::with_capacity(GAP + whole.len());
+        buffer.resize(GAP, 0);
+        buffer.extend_from_slice(whole);
+        (self.buffer, self.start) = (buffer, GAP);
     }
 
     /// Puts whole fields on top. Moves nothing as long as they fit into the gap.
     pub(crate) fn prepend(&mut self, fields: &[u8]) {
+        self.hide();
         if fields.len() > self.start {
             let mut roomier = BytesMut::with_capacity(GAP + fields.len() + self.len());
             roomier.resize(GAP + fields.len(), 0);
@@ -71,9 +99,15 @@ impl Intake {
         self.buffer[self.start..][..fields.len()].copy_from_slice(fields);
     }
 
+    /// Takes so many octets off the front.
+    pub(crate) fn cut(&mut self, octets: usize) {
+        let size = self.start + self.len();
+        self.start = size.min(self.start + octets);
+    }
+
     /// The whole message, and the memory that is reserved for it.
-    pub(crate) fn finish(self) -> (Bytes, Reservation) {
-        (self.buffer.freeze().slice(self.start..), self.reservation)
+    pub(crate) fn finish(mut self) -> (Bytes, Reservation) {
+        (self.show(), self.reservation)
     }
 }
 
@@ -83,7 +117,7 @@ impl Mail {
     pub fn intake(&self) -> Intake {
         let mut buffer = BytesMut::with_capacity(GAP + (12 << 10));
         buffer.resize(GAP, 0);
-        Intake { buffer, start: GAP, reservation: self.shared.budget.reserve() }
+        Intake { buffer, start: GAP, shown: None, reservation: self.shared.budget.reserve() }
     }
 }
 
@@ -96,7 +130,7 @@ mod tests {
     fn fields_go_on_top_however_many() {
         let mut buffer = BytesMut::new();
         buffer.resize(GAP, 0);
-        let mut intake = Intake { buffer, start: GAP, reservation: Budget::new(1 << 20).reserve() };
+        let mut intake = Intake { buffer, start: GAP, shown: None, reservation: Budget::new(1 << 20).reserve() };
         intake.push(b"body").expect("room");
         assert_eq!(intake.len(), 4);
         let long = vec![b'x'; GAP - 2];
@@ -105,6 +139,12 @@ mod tests {
         }
         let expected = [&b"a: 1\r\n"[..], &long, b"c: 3\r\nbody"].concat();
         assert_eq!(intake.octets(), expected);
+        intake.cut(6);
+        assert_eq!(intake.octets(), &expected[6..]);
+        let looked_at = intake.show();
+        assert_eq!(looked_at, expected[6..]);
+        intake.prepend(b"a: 1\r\n");
+        drop(looked_at);
         assert_eq!(intake.finish().0, expected);
     }
 }

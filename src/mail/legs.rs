@@ -18,6 +18,8 @@ pub(crate) struct Leg {
     pub(crate) id: QueueId,
     /// The reverse path; `None` is the null path.
     sender: Option<String>,
+    /// The sender as it came, where the reverse path is one of ours.
+    author: Option<String>,
     origin: QueueOrigin,
     /// The name here that leads on, where there is one.
     pub(crate) via: Option<String>,
@@ -43,6 +45,8 @@ pub(crate) struct Departed {
     pub(crate) sender: Option<String>,
     pub(crate) recipients: Vec<String>,
     pub(crate) via: Option<String>,
+    /// It is kept back for mailboxes here.
+    pub(crate) local: bool,
     pub(crate) due_at: DateTime<Utc>,
 }
 
@@ -52,6 +56,13 @@ pub(crate) struct Legs {
     pub(crate) legs: Vec<Leg>,
     /// Recipients, by their place in the envelope, whose mail would go in circles.
     pub(crate) looping: Vec<usize>,
+}
+
+impl Legs {
+    /// Whether anything goes to other hosts.
+    pub(crate) fn leave(&self) -> bool {
+        self.legs.iter().any(|leg| leg.origin != QueueOrigin::Local)
+    }
 }
 
 impl Leg {
@@ -68,7 +79,8 @@ impl Leg {
     /// What the trace says of it.
     pub(crate) fn departed(self, due_at: DateTime<Utc>) -> Departed {
         let recipients = self.recipients.iter().map(|whom| whom.address.to_string()).collect();
-        Departed { id: self.id, sender: self.sender, recipients, via: self.via, due_at }
+        let local = self.origin == QueueOrigin::Local;
+        Departed { id: self.id, sender: self.sender, recipients, via: self.via, local, due_at }
     }
 }
 
@@ -78,10 +90,11 @@ impl Mail {
         let mut legs = Legs::default();
         let leaves = |route: &Route| matches!(route, Route::Remote) || !route.onward().is_empty();
         if !envelope.recipients.iter().any(|recipient| leaves(&recipient.route)) {
+            legs.legs.extend(self.kept_back(envelope));
             return Ok(legs);
         }
         let mut seen = HashSet::new();
-        legs.legs = self.straight(envelope, &mut seen);
+        legs.legs.extend(self.straight(envelope, &mut seen).await?);
         let now = self.now();
         let keeps_sender = self.keeps_sender(envelope).await?;
         for (at, recipient) in envelope.recipients.iter().enumerate() {
@@ -115,6 +128,7 @@ impl Mail {
             };
             legs.legs.push(Leg {
                 id,
+                author: envelope.sender.as_ref().filter(|_| !keeps_sender).map(ToString::to_string),
                 sender,
                 origin: QueueOrigin::Forward,
                 via: Some(recipient.address.clone()),
@@ -122,14 +136,46 @@ impl Mail {
                 top: Some(posthorn_mime::delivered_to(&recipient.address)),
             });
         }
+        legs.legs.extend(self.kept_back(envelope));
         Ok(legs)
     }
 
+    /// The recipients with mailboxes here, where the message is to come later (RFC 4865).
+    fn kept_back(&self, envelope: &Envelope) -> Option<Leg> {
+        if !is_kept_back(envelope, self.now()) {
+            return None;
+        }
+        let mut recipients = Vec::new();
+        for (at, recipient) in envelope.recipients.iter().enumerate() {
+            // RFC 5321 §4.5.1: the postmaster alone has no domain.
+            let address = Address::parse(&recipient.address)
+                .or_else(|_| Address::parse(&format!("postmaster@{}", self.shared.hostname)));
+            if let (false, Ok(address)) = (recipient.route.places().is_empty(), address) {
+                recipients.push(Whom { address, orcpt: recipient.orcpt.clone(), notify: recipient.notify, at });
+            }
+        }
+        let sender = envelope.sender.as_ref().map(ToString::to_string);
+        let leg = Leg {
+            id: self.store.queue_id(),
+            sender,
+            author: None,
+            origin: QueueOrigin::Local,
+            via: None,
+            recipients,
+            top: envelope.terms.junk.then(|| KEPT_FOR_JUNK.to_vec()),
+        };
+        (!leg.recipients.is_empty()).then_some(leg)
+    }
+
     /// The recipients at other hosts: one envelope, or with VERP one for each.
-    fn straight(&self, envelope: &Envelope, seen: &mut HashSet<Address>) -> Vec<Leg> {
+    async fn straight(&self, envelope: &Envelope, seen: &mut HashSet<Address>) -> Result<Vec<Leg>> {
         let origin = if envelope.source == Source::Relay { QueueOrigin::Relay } else { QueueOrigin::Submission };
-        let domain = envelope.sender.as_ref().map(|sender| sender.domain().as_str());
-        let verp = domain.is_some() && self.shared.policies.of(domain).verp;
+        let domain = envelope.sender.as_ref().map(Address::domain);
+        let verp = domain.is_some() && self.shared.policies.of(domain.map(Domain::as_str)).verp;
+        let own = match domain.filter(|_| verp) {
+            Some(domain) if self.is_local(domain).await? => Some(domain),
+            _ => None,
+        };
         let mut legs: Vec<Leg> = Vec::new();
         for (at, recipient) in envelope.recipients.iter().enumerate() {
             if !matches!(*recipient.route, Route::Remote) {
@@ -145,14 +191,15 @@ impl Mail {
                 None => {
                     let id = self.store.queue_id();
                     let sender = match (&envelope.sender, verp) {
-                        (Some(_), true) => Some(self.shared.paths.bounce(id, &recipient.address)),
+                        (Some(_), true) => Some(self.shared.paths.bounce(own, id, &recipient.address)),
                         (sender, _) => sender.as_ref().map(ToString::to_string),
                     };
-                    legs.push(Leg { id, sender, origin, via: None, recipients: vec![whom], top: None });
+                    let author = envelope.sender.as_ref().filter(|_| verp).map(ToString::to_string);
+                    legs.push(Leg { id, sender, author, origin, via: None, recipients: vec![whom], top: None });
                 }
             }
         }
-        legs
+        Ok(legs)
     }
 
     /// Whether a forwarded copy keeps its sender: the null path does, and one of ours, of which we know that it is.
@@ -182,12 +229,16 @@ impl Mail {
             notify: whom.notify,
             lane: Lane::of_priority(terms.priority),
             due_at,
+            not_before: (due_at > now).then_some(due_at),
             notice_at: notice_at.filter(|_| whom.notify.unwrap_or(Notify::USUAL).wants(Notify::DELAY)),
+            route: terms.route.clone(),
+            held: terms.held.clone(),
         };
         let outgoing = Outgoing {
             id: leg.id,
             message: message.id,
             sender: leg.sender.clone(),
+            author: leg.author.clone(),
             top: leg.top.clone(),
             account: envelope.source.account(),
             origin: leg.origin,
@@ -223,6 +274,14 @@ fn body_type(said: BodyType, message: &NewMessage) -> BodyType {
 /// When the sender is to be told that a message is late (RFC 2852 §4); who had it before tells of what was late already.
 fn late_at(terms: &Terms, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     terms.deliver_by.and_then(|(by, mode)| (mode == ByMode::Notify && by > now).then_some(by))
+}
+
+/// What the row of a message bears on top that is kept back, and goes into Junk then: it never leaves, so nobody reads it.
+pub(crate) const KEPT_FOR_JUNK: &[u8] = b"X-Kept-For: Junk\r\n";
+
+/// Whether a message is not to arrive yet.
+pub(crate) fn is_kept_back(envelope: &Envelope, now: DateTime<Utc>) -> bool {
+    envelope.terms.held.is_some() || envelope.terms.hold_until.is_some_and(|until| until > now)
 }
 
 /// When a message may leave.

@@ -271,6 +271,10 @@ impl Mail {
             changes::tell(&mut transaction, account, change.modseq).await?;
         }
         transaction.commit().await?;
+        if changes.iter().any(|change| change.kind == Kind::Mailbox) {
+            self.shared.folders.invalidate(&account);
+            self.shared.junk.forget_of(account);
+        }
         if let Some(change) = changes.first() {
             self.shared.live.touch(account, change.modseq).await;
         }

@@ -94,6 +94,7 @@ async fn tidy_way_out(mail: &Mail) -> crate::Result<()> {
     tunings::sweep(&mut connection, now - KEEP_TUNINGS).await?;
     sts_policies::sweep(&mut connection, now).await?;
     tls_reports::sweep(&mut connection, (now - KEEP_TLS_COUNTS).date_naive()).await?;
+    crate::feedback::forget(mail, &mut connection, now).await?;
     Ok(())
 }
 

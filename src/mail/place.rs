@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 
 use posthorn_model::{EnhancedCode, Flags, MessageId, QueueId, Refusal};
+use posthorn_store::filter::held::NewRelease;
 use posthorn_store::queue::NewOutgoing;
 use posthorn_store::writer::{NewMessage, Parcel, Placement, Target};
 
 use crate::departures::Octets;
 use crate::envelope::Envelope;
-use crate::legs::{Departed, Leg, Legs, due_at, message_of};
+use crate::legs::{Departed, Leg, Legs, due_at, is_kept_back, message_of};
 use crate::route::{Destination, Route};
 use crate::{Mail, Result};
 
@@ -27,14 +28,17 @@ pub(crate) struct Placed {
 }
 
 /// The mailboxes that a message goes to, and which of them stand or fall together.
-struct Targets {
-    destinations: Vec<Destination>,
-    bonds: Vec<u16>,
+pub(crate) struct Targets {
+    pub(crate) destinations: Vec<Destination>,
+    pub(crate) bonds: Vec<u16>,
 }
 
 impl Targets {
-    fn of(envelope: &Envelope, each_alone: bool) -> Self {
+    pub(crate) fn of(envelope: &Envelope, each_alone: bool, waits: bool) -> Self {
         let mut targets = Self { destinations: Vec::new(), bonds: Vec::new() };
+        if waits {
+            return targets;
+        }
         let mut known = HashSet::new();
         // What one reply answers for stands or falls together.
         for (recipient, own) in envelope.recipients.iter().zip(0..) {
@@ -48,7 +52,7 @@ impl Targets {
         targets
     }
 
-    fn position(&self, wanted: &Destination) -> Option<usize> {
+    pub(crate) fn position(&self, wanted: &Destination) -> Option<usize> {
         let same = |known: &Destination| (known.account, known.mailbox) == (wanted.account, wanted.mailbox);
         self.destinations.iter().position(same)
     }
@@ -71,7 +75,8 @@ impl Mail {
         legs: Legs,
         each_alone: bool,
     ) -> Result<Placed> {
-        let targets = Targets::of(envelope, each_alone);
+        let waits = is_kept_back(envelope, message.received_at);
+        let targets = Targets::of(envelope, each_alone, waits);
         let (id, header_id) = (message.id, message.message_id.clone());
         let size = (message.header.len() + message.text.len()) as u64;
         let circling = legs.looping.clone();
@@ -93,7 +98,8 @@ impl Mail {
         };
         let row = |leg: &Leg| NewOutgoing { bond: bond(leg), ..self.outgoing(leg, envelope, &message) };
         let outgoing = legs.legs.iter().map(row).collect();
-        let stored = self.store_once(&targets, message, outgoing).await?;
+        let released = envelope.releases.clone().into_iter().collect();
+        let stored = self.store_once(&targets, (message, outgoing), released).await?;
         let mut places = Vec::new();
         for (at, (destination, placement)) in targets.destinations.iter().zip(&stored.placements).enumerate() {
             let Placement::Placed { uid, modseq, .. } = placement else { continue };
@@ -110,7 +116,7 @@ impl Mail {
             outcomes.push(match refused {
                 Some(placement) => Err(self.why_not(placement, &recipient.route, size).await?),
                 None if looping(at) => Err(circles()),
-                None if own.is_empty() && !leaves(&recipient.route) => Err(nobody()),
+                None if own.is_empty() && !leaves(&recipient.route) && !waits => Err(nobody()),
                 None => Ok(()),
             });
         }
@@ -129,7 +135,12 @@ impl Mail {
     }
 
     /// Stores and queues. Destinations whose folder vanished meanwhile fall back to their INBOX.
-    async fn store_once(&self, targets: &Targets, message: NewMessage, outgoing: Vec<NewOutgoing>) -> Result<Stored> {
+    async fn store_once(
+        &self,
+        targets: &Targets,
+        (message, outgoing): (NewMessage, Vec<NewOutgoing>),
+        released: Vec<NewRelease>,
+    ) -> Result<Stored> {
         let now = self.now();
         let Targets { destinations, bonds } = targets;
         let target = |at: usize, mailbox| Target {
@@ -143,12 +154,12 @@ impl Mail {
         let id = message.id;
         let octets = Octets::leaving(message.header.clone(), message.text.clone());
         if destinations.is_empty() {
-            let parcel = Parcel { messages: vec![(message, first)], outgoing, ..Parcel::default() };
+            let parcel = Parcel { messages: vec![(message, first)], outgoing, released, ..Parcel::default() };
             let (receipt, queued) = self.dispatch(parcel, &[(id, octets)]).await?;
             return Ok(Stored { id, placements: receipt.placements, fallen_back: Vec::new(), queued });
         }
         let (mut retry, mut again_outgoing) = (message.clone(), outgoing.clone());
-        let parcel = Parcel { messages: vec![(message, first)], outgoing, ..Parcel::default() };
+        let parcel = Parcel { messages: vec![(message, first)], outgoing, released, ..Parcel::default() };
         let (receipt, mut queued) = self.dispatch(parcel, &[(id, octets.clone())]).await?;
         let mut placements = receipt.placements;
         let lost: Vec<usize> = (0..placements.len()).filter(|at| placements[*at] == Placement::NoMailbox).collect();
@@ -177,7 +188,7 @@ impl Mail {
         Ok(Stored { id: if whole { second } else { id }, placements, fallen_back: lost, queued })
     }
 
-    async fn why_not(&self, placement: Placement, route: &Route, size: u64) -> Result<Refusal> {
+    pub(crate) async fn why_not(&self, placement: Placement, route: &Route, size: u64) -> Result<Refusal> {
         Ok(match placement {
             Placement::NoMailbox => Refusal::new(450, EnhancedCode(4, 2, 1), "mailbox is changing, try again"),
             Placement::OverQuota => match self.room(route, size).await? {
@@ -195,15 +206,15 @@ fn leaves(route: &Route) -> bool {
 }
 
 /// Nothing was wrong with this recipient, but with another of the same message.
-fn withheld() -> Refusal {
+pub(crate) fn withheld() -> Refusal {
     Refusal::new(452, EnhancedCode(4, 2, 2), "another recipient's mailbox is full")
 }
 
-fn nobody() -> Refusal {
+pub(crate) fn nobody() -> Refusal {
     Refusal::new(451, EnhancedCode(4, 3, 0), "nobody would get this message, try again later")
 }
 
 /// What leaves here comes back here.
-fn circles() -> Refusal {
+pub(crate) fn circles() -> Refusal {
     Refusal::new(554, EnhancedCode(5, 4, 6), "the message was here before: addresses send it in circles")
 }

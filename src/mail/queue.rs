@@ -4,6 +4,7 @@ mod body;
 mod keeping;
 mod orders;
 mod suspensions;
+mod views;
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub use body::{Body, Parts};
 pub use orders::{Affected, Entry, HeaderFilter, Order, Selection};
 pub use posthorn_store::chronicle::TraceEntry;
 pub use posthorn_store::queue::{
-    Claimed, Completion, Delivery, Filter, Freed, Listener, News, Outcome, Outgoing, Wanted, Work,
+    Claimed, Completion, CourierView, Delivery, Filter, Freed, Listener, News, Outcome, Outgoing, Wanted, Work,
 };
 pub use posthorn_store::sts_policies::StsPolicy;
 pub use posthorn_store::tls_reports::TlsCount;

@@ -132,6 +132,12 @@ impl Mail {
     /// Who hears of an outgoing's fate; `None`: nobody.
     async fn author(&self, outgoing: &Outgoing) -> Result<Option<Address>> {
         let Some(Ok(sender)) = outgoing.sender.as_deref().map(Address::parse) else { return Ok(None) };
+        if let Some(author) = &outgoing.author {
+            let Ok(author) = Address::parse(author) else { return Ok(None) };
+            let unproven = outgoing.origin == QueueOrigin::Forward && outgoing.account.is_none();
+            let forged = unproven && self.is_local(author.domain()).await?;
+            return Ok((!forged).then_some(author));
+        }
         match self.shared.paths.read(&sender, self.now()) {
             Some(Returned::Sender(original)) => {
                 // Who claims to be one of us, and has not shown it, is not told.
@@ -226,6 +232,7 @@ impl Mail {
             id: self.store.queue_id(),
             message: message.id,
             sender: None,
+            author: None,
             top: None,
             account: None,
             origin: QueueOrigin::Report,
@@ -250,7 +257,10 @@ impl Mail {
             notify: Some(Notify::NEVER),
             lane: Lane::Normal,
             due_at: now,
+            not_before: None,
             notice_at: None,
+            route: None,
+            held: None,
         };
         NewOutgoing { outgoing, deliveries: vec![delivery], claim: None, bond: None }
     }
@@ -319,10 +329,12 @@ impl Mail {
         sign(&signers, header, text, self.now()).map_err(Error::Signing)
     }
 
-    /// What to remember of a recipient that a host says does not exist.
+    /// What to remember of a recipient that a host says does not exist, or whose domain says so.
     fn suppression(&self, outgoing: &Outgoing, finding: &Finding<'_>) -> Option<Suppression> {
-        let reply = finding.reply.as_deref().filter(|_| finding.action == Action::Failed && finding.host.is_some())?;
-        let sender = Address::parse(outgoing.sender.as_deref()?).ok()?;
+        // What we found ourselves says nothing about a recipient, except that its domain takes no mail at all (RFC 7505).
+        let known = finding.host.is_some() || finding.status == EnhancedCode(5, 1, 10);
+        let reply = finding.reply.as_deref().filter(|_| finding.action == Action::Failed && known)?;
+        let sender = Address::parse(outgoing.author()?).ok()?;
         let class = classify_reply(reply).class;
         let policy = self.shared.policies.of(Some(sender.domain().as_str()));
         // What was sent on was not asked for by those who would be refused later.
@@ -344,7 +356,8 @@ impl Mail {
     pub(crate) async fn commit_reports(&self, mut parcel: Parcel, reports: Vec<Report>) -> Result<Vec<bool>> {
         let mut octets = Vec::new();
         let mut aftermath = Vec::new();
-        let mut owners = Vec::new();
+        let targets = parcel.messages.iter().flat_map(|(_, targets)| targets);
+        let mut owners: Vec<_> = targets.map(|target| target.account).collect();
         let order: Vec<DeliveryId> = parcel.completions.iter().map(|completion| completion.delivery).collect();
         let completed: HashSet<DeliveryId> = order.iter().copied().collect();
         for (report, bond) in reports.into_iter().zip((1..=u16::MAX).cycle()) {
@@ -427,7 +440,9 @@ fn is_wanted(finding: &Finding<'_>) -> bool {
     let kind = match finding.action {
         Action::Failed => Notify::FAILURE,
         Action::Delayed => Notify::DELAY,
-        Action::Delivered | Action::Relayed | Action::Expanded => Notify::SUCCESS,
+        // Nobody asked for a time without wanting to know that it is not promised (RFC 2852 §4.1.4), except in so many words.
+        Action::Relayed => return finding.delivery.notify != Some(Notify::NEVER),
+        Action::Delivered | Action::Expanded => Notify::SUCCESS,
     };
     finding.delivery.notify.unwrap_or(Notify::USUAL).wants(kind)
 }

@@ -34,6 +34,15 @@ impl ReturnPaths {
         }
     }
 
+    /// Also believes what older secrets proved.
+    pub(crate) fn also(mut self, older: &[Vec<u8>]) -> Self {
+        for secret in older {
+            self.srs = self.srs.also(secret);
+            self.bounces = self.bounces.also(secret);
+        }
+        self
+    }
+
     /// Whether senders of forwarded mail are rewritten at all.
     pub(crate) fn rewrites(&self) -> bool {
         self.rewrites
@@ -43,19 +52,34 @@ impl ReturnPaths {
     pub(crate) fn forwarding(&self, sender: &Address, id: QueueId, recipient: &str, now: DateTime<Utc>) -> String {
         match self.srs.forward(sender, now) {
             Ok(address) => address.to_string(),
-            Err(_) => self.bounce(id, recipient),
+            Err(_) => self.bounces.encode(id, recipient),
         }
     }
 
-    /// The sender of a copy for one recipient.
-    pub(crate) fn bounce(&self, id: QueueId, recipient: &str) -> String {
-        self.bounces.encode(id, recipient)
+    /// The sender of a copy for one recipient: in the domain of who wrote it where that is one of ours, so that SPF speaks
+    /// for the address that people see (RFC 7489 §3.1.2).
+    pub(crate) fn bounce(&self, domain: Option<&Domain>, id: QueueId, recipient: &str) -> String {
+        match domain {
+            Some(domain) => self.bounces.encode_at(domain, id, recipient),
+            None => self.bounces.encode(id, recipient),
+        }
+    }
+
+    /// The sender that another server is to use for what it sends on; `None` when its own will do.
+    pub(crate) fn rewritten(&self, sender: &Address, now: DateTime<Utc>) -> Option<Address> {
+        let foreign = self.rewrites && sender.domain() != self.srs.domain();
+        foreign.then(|| self.srs.forward(sender, now).ok()).flatten()
+    }
+
+    /// Whom a rewritten sender of ours stands for.
+    pub(crate) fn original(&self, address: &Address, now: DateTime<Utc>) -> Result<Address, SrsFault> {
+        self.srs.reverse(address, now)
     }
 
     /// Reads an address; `None` when it is not of this kind.
     pub(crate) fn read(&self, address: &Address, now: DateTime<Utc>) -> Option<Returned> {
         if address.domain() != self.srs.domain() {
-            return None;
+            return self.bounces.decode_local(address.local()).map(Returned::Bounce);
         }
         match self.srs.reverse(address, now) {
             Ok(sender) => return Some(Returned::Sender(sender)),
@@ -94,6 +118,12 @@ mod tests {
         let Some(Returned::Bounce(bounced)) = back else { panic!("{written}") };
         assert_eq!(bounced.queue, QueueId(7));
         assert!(paths.is_for(&bounced, "b@example.com") && !paths.is_for(&bounced, "c@example.com"));
+        let own = Domain::parse("own.example").expect("a domain");
+        let written = paths.bounce(Some(&own), QueueId(7), "b@example.com");
+        assert!(written.ends_with("@own.example"), "{written}");
+        let back = paths.read(&Address::parse(&written).expect("an address"), now);
+        assert!(matches!(back, Some(Returned::Bounce(bounced)) if bounced.queue == QueueId(7)));
+        assert!(paths.read(&Address::parse("bounce-x-y-z@own.example").expect("an address"), now).is_none());
         let forged = Address::parse("SRS0=AAAAAA=AA=example.net=a@mx.example.org").expect("an address");
         assert!(matches!(paths.read(&forged, now), Some(Returned::Void(_))));
         assert!(paths.read(&sender, now).is_none());

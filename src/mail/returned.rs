@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use posthorn_model::{Address, MessageId, QueueId};
-use posthorn_report::{Action, Category, Incoming, Kind, Reported};
+use posthorn_report::{Action, Category, Class, Incoming, Kind, Reported};
 use posthorn_store::chronicle::{self, TraceEntry};
 use posthorn_store::suppressions::Suppression;
 use posthorn_trust::Bounced;
@@ -32,10 +32,15 @@ impl Mail {
     /// Reads a message that may be a report on one of ours. What fails is logged: the report is delivered anyway.
     pub(crate) async fn read_report(&self, envelope: &Envelope, raw: &[u8]) {
         let bounced = self.bounced(envelope);
-        if envelope.sender.is_some() && bounced.is_none() {
+        let plain = envelope.sender.is_some() && bounced.is_none();
+        if plain && !may_complain(raw) {
             return;
         }
         let Some(report) = posthorn_report::read(&raw[..raw.len().min(LOOKED_AT)]) else { return };
+        // Complaints have senders of their own (RFC 5965); other reports have none.
+        if plain && report.kind != Kind::Complaint {
+            return;
+        }
         if let Err(error) = self.take_report(&report, bounced).await {
             tracing::warn!(%error, "a report that came back was not looked into");
         }
@@ -79,7 +84,11 @@ impl Mail {
             ]);
             self.store.chronicle().tell(self.entry(sent.message, kind, detail));
             if failed && class.category() == Category::Hard {
-                suppressed.extend(self.hard_bounce(&sent, &recipient, reported, now));
+                let reason = reported.diagnostic.clone().unwrap_or_else(|| class.name().to_owned());
+                suppressed.extend(self.unwelcome(&sent, &recipient, (class, reason), now));
+            }
+            if let Some(reason) = complaint(report) {
+                suppressed.extend(self.unwelcome(&sent, &recipient, (Class::UNSUBSCRIBE, reason), now));
             }
         }
         if report.recipients.is_empty() {
@@ -91,6 +100,10 @@ impl Mail {
             ]);
             let kind = if report.kind == Kind::Complaint { "complained" } else { "returned" };
             self.store.chronicle().tell(self.entry(sent.message, kind, detail));
+            // Providers black out who complained; our return path knows, and is proof.
+            if let (Some(recipient), Some(reason)) = (&sent.named, complaint(report)) {
+                suppressed.extend(self.unwelcome(&sent, recipient, (Class::UNSUBSCRIBE, reason), now));
+            }
         }
         if !suppressed.is_empty() {
             self.suppress_all(&suppressed).await;
@@ -135,11 +148,12 @@ impl Mail {
         Ok(None)
     }
 
-    fn hard_bounce(
+    /// What to remember of a recipient that does not exist, or wants no mail.
+    fn unwelcome(
         &self,
         sent: &Sent,
         recipient: &str,
-        reported: &Reported,
+        (class, reason): (Class, String),
         now: DateTime<Utc>,
     ) -> Option<Suppression> {
         let domain = sent.sender.as_ref()?.domain().as_str();
@@ -147,13 +161,27 @@ impl Mail {
         policy.suppress.then(|| Suppression {
             sender_domain: domain.to_owned(),
             recipient: recipient.to_owned(),
-            class: i16::from(reported.class().number()),
-            reason: reported.diagnostic.clone().unwrap_or_else(|| reported.class().name().to_owned()),
+            class: i16::from(class.number()),
+            reason,
             message: Some(sent.message),
             added_at: now,
             expires_at: Some(now + policy.suppress_for.duration()),
         })
     }
+}
+
+/// Whether a message that has a sender is worth reading as a complaint.
+fn may_complain(raw: &[u8]) -> bool {
+    let header = &raw[..posthorn_mime::header_end(raw).unwrap_or(raw.len())];
+    let is_feedback = |text: String| text.to_ascii_lowercase().contains("feedback-report");
+    posthorn_mime::header_text(header, "Content-Type").any(is_feedback)
+}
+
+/// Why a complaint means that its author wants no more mail; `None` for other feedback, such as that it was no spam.
+fn complaint(report: &Incoming) -> Option<String> {
+    let kind = report.feedback.as_ref().map(|feedback| feedback.kind.as_str())?;
+    let meant = report.kind == Kind::Complaint && matches!(kind, "abuse" | "fraud" | "opt-out" | "opt-out-list");
+    meant.then(|| format!("the recipient complained ({kind})"))
 }
 
 fn summary(message: MessageId, entries: Vec<TraceEntry>) -> Sent {

@@ -1,10 +1,13 @@
 //! Where a recipient's mail goes: accounts, aliases, alias domains, catch-all, forwards, details.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use parking_lot::RwLock;
 use posthorn_model::{AccountId, Address, Domain, EnhancedCode, MailboxId, Refusal};
+use posthorn_store::domains::DomainRow;
 use posthorn_store::{Connection, accounts, aliases, domains, mailboxes, states};
 
 use crate::return_paths::Returned;
@@ -12,6 +15,9 @@ use crate::{Mail, Result};
 
 /// How many aliases and forwards may lead on to one another.
 const DEEPEST: usize = 10;
+
+/// How long what was found is remembered.
+const LASTING: Duration = Duration::from_secs(60);
 
 /// The most accounts and addresses elsewhere that one recipient may stand for.
 const WIDEST: usize = 1000;
@@ -29,6 +35,8 @@ pub struct Destination {
     pub inbox: MailboxId,
     /// Whether the account has a quota at all.
     pub has_quota: bool,
+    /// Whether the recipient is the account's own address, with or without a detail; otherwise something leads there.
+    pub own: bool,
 }
 
 /// What becomes of a recipient.
@@ -76,20 +84,49 @@ pub(crate) struct Cache {
     known: moka::sync::Cache<Address, Arc<Route>>,
     /// Domains that are not ours.
     foreign: moka::sync::Cache<Domain, ()>,
+    ours: Ours,
 }
 
 impl Cache {
     pub(crate) fn new() -> Self {
-        let lasting = Duration::from_secs(60);
+        let lasting = LASTING;
         Self {
             known: moka::sync::Cache::builder().max_capacity(50_000).time_to_live(lasting).build(),
             foreign: moka::sync::Cache::builder().max_capacity(50_000).time_to_live(lasting).build(),
+            ours: Ours::default(),
         }
     }
 
     pub(crate) fn clear(&self) {
         self.known.invalidate_all();
         self.foreign.invalidate_all();
+        self.ours.forget();
+    }
+}
+
+/// Domains that receive here, with those whose names they share.
+type Names = Arc<HashMap<Domain, Domain>>;
+
+/// All domains that receive here, so that a stranger's costs no query.
+#[derive(Default)]
+struct Ours {
+    known: RwLock<Option<(Instant, Names)>>,
+    /// Grows when what is known is forgotten, so that what was read before is not kept behind it.
+    changes: AtomicU64,
+    /// One reads for all.
+    reading: tokio::sync::Mutex<()>,
+}
+
+impl Ours {
+    fn forget(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        *self.known.write() = None;
+    }
+
+    fn known(&self) -> Option<Names> {
+        let known = self.known.read();
+        let (since, names) = known.as_ref()?;
+        (since.elapsed() < LASTING).then(|| Arc::clone(names))
     }
 }
 
@@ -118,15 +155,7 @@ impl Mail {
         }
         let separator = self.section().subaddress_separator;
         let mut connection = self.store.acquire().await?;
-        let mut search = Search {
-            connection: &mut connection,
-            separator,
-            places: Vec::new(),
-            onward: Vec::new(),
-            seen: HashSet::new(),
-            fault: None,
-            disabled: false,
-        };
+        let mut search = Search::new(&mut connection, separator);
         let outcome = search.follow(recipient, 0).await?;
         let Search { places, onward, fault, disabled, .. } = search;
         let ours = recipient.domain().as_str().eq_ignore_ascii_case(&self.shared.hostname);
@@ -154,6 +183,29 @@ impl Mail {
             self.shared.routes.known.insert(recipient.clone(), Arc::clone(&route));
         }
         Ok(route)
+    }
+
+    /// Where mail for a recipient goes whose aliases and forwards somebody has followed already: into the account of that
+    /// name, or to another host.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn route_unexpanded(&self, recipient: &Address) -> Result<Arc<Route>> {
+        if self.shared.routes.foreign.contains_key(recipient.domain()) {
+            return Ok(Arc::new(Route::Remote));
+        }
+        let mut connection = self.store.acquire().await?;
+        let mut search = Search { expands: false, ..Search::new(&mut connection, self.section().subaddress_separator) };
+        let outcome = search.follow(recipient, 0).await?;
+        let Search { places, fault, disabled, .. } = search;
+        Ok(Arc::new(match (outcome, fault) {
+            (_, Some(fault)) => Route::Undeliverable(fault),
+            (Found::Somebody, None) if places.is_empty() && disabled => Route::Disabled,
+            (Found::Somebody, None) if places.is_empty() => Route::Undeliverable("the address leads to no mailbox"),
+            (Found::Somebody, None) => Route::Local { places, onward: Vec::new() },
+            (Found::Nobody, None) => Route::Nobody,
+            (Found::NotOurs, None) => Route::Remote,
+        }))
     }
 
     /// Where mail for the sender of something goes that left here under a return path of ours.
@@ -192,6 +244,38 @@ impl Mail {
     pub async fn is_local(&self, domain: &Domain) -> Result<bool> {
         let mut connection = self.store.acquire().await?;
         Ok(domains::find(&mut connection, domain).await?.is_some_and(|domain| domain.enabled))
+    }
+
+    /// The domain whose names these are, behind an alias domain, when mail for it is ours to store. Remembered for a
+    /// minute.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn our_domain(&self, domain: &Domain) -> Result<Option<Domain>> {
+        let ours = &self.shared.routes.ours;
+        if let Some(known) = ours.known() {
+            return Ok(known.get(domain).cloned());
+        }
+        let _alone = ours.reading.lock().await;
+        if let Some(known) = ours.known() {
+            return Ok(known.get(domain).cloned());
+        }
+        let changes = ours.changes.load(Ordering::Relaxed);
+        let mut connection = self.store.acquire().await?;
+        let rows = domains::list(&mut connection).await?.into_iter().filter(|row| row.enabled);
+        let real = |row: DomainRow| (row.name.clone(), row.alias_of.unwrap_or(row.name));
+        let names: Names = Arc::new(rows.map(real).collect());
+        let mut known = ours.known.write();
+        if ours.changes.load(Ordering::Relaxed) == changes {
+            *known = Some((Instant::now(), Arc::clone(&names)));
+        }
+        Ok(names.get(domain).cloned())
+    }
+
+    /// Whether an address is a return path that we wrote, and that is still good.
+    #[must_use]
+    pub fn is_return_path(&self, address: &Address) -> bool {
+        !matches!(self.shared.paths.read(address, self.now()), None | Some(Returned::Void(_)))
     }
 
     /// Refuses when one of the destinations has no room for a message of `size` octets (0 when it was not declared).
@@ -233,9 +317,24 @@ struct Search<'c> {
     fault: Option<&'static str>,
     /// Met an account that is switched off.
     disabled: bool,
+    /// Aliases, forwards and catch-alls are followed.
+    expands: bool,
 }
 
-impl Search<'_> {
+impl<'c> Search<'c> {
+    fn new(connection: &'c mut Connection, separator: char) -> Self {
+        Self {
+            connection,
+            separator,
+            places: Vec::new(),
+            onward: Vec::new(),
+            seen: HashSet::new(),
+            fault: None,
+            disabled: false,
+            expands: true,
+        }
+    }
+
     async fn follow(&mut self, address: &Address, depth: usize) -> Result<Found> {
         let Some(mut domain) = domains::find(self.connection, address.domain()).await? else {
             return Ok(Found::NotOurs);
@@ -264,7 +363,7 @@ impl Search<'_> {
         if address.local().eq_ignore_ascii_case("postmaster") && self.try_oldest(&name).await? {
             return Ok(Found::Somebody);
         }
-        if catch_all.is_empty() {
+        if catch_all.is_empty() || !self.expands {
             return Ok(Found::Nobody);
         }
         self.follow_all(&catch_all, depth).await?;
@@ -279,14 +378,17 @@ impl Search<'_> {
                 return Ok(true);
             }
             // An account met again on its way through forwards still gets its one copy.
-            let first_visit = self.seen.insert(account.address.to_string());
+            let first_visit = self.seen.insert(account.address.to_string()) && self.expands;
             if account.forward_to.is_empty() || account.forward_keeps_copy || !first_visit {
-                self.take(account.id, detail).await?;
+                self.take(account.id, detail, depth == 0).await?;
             }
             if first_visit {
                 self.follow_all(&account.forward_to, depth).await?;
             }
             return Ok(true);
+        }
+        if !self.expands {
+            return Ok(false);
         }
         let Some(targets) = aliases::find(self.connection, local, domain).await? else { return Ok(false) };
         if self.seen.insert(format!("{local}@{domain}").to_lowercase()) {
@@ -332,11 +434,11 @@ impl Search<'_> {
             None => accounts::oldest(self.connection, None).await?,
         };
         let Some(account) = account else { return Ok(false) };
-        self.take(account, None).await?;
+        self.take(account, None, false).await?;
         Ok(true)
     }
 
-    async fn take(&mut self, account: AccountId, detail: Option<&str>) -> Result<()> {
+    async fn take(&mut self, account: AccountId, detail: Option<&str>, own: bool) -> Result<()> {
         if self.places.len() + self.onward.len() >= WIDEST {
             self.fault = Some("an alias leads to too many accounts");
             return Ok(());
@@ -351,7 +453,7 @@ impl Search<'_> {
         let mailbox = folder.unwrap_or(inbox.id);
         if !self.places.iter().any(|known| known.account == account) {
             let folder = folder.and(detail).unwrap_or("INBOX").to_owned();
-            self.places.push(Destination { account, mailbox, folder, inbox: inbox.id, has_quota });
+            self.places.push(Destination { account, mailbox, folder, inbox: inbox.id, has_quota, own });
         }
         Ok(())
     }

@@ -125,6 +125,7 @@ impl Mail {
         let present = memberships::among(&mut transaction, account.id(), mailbox.id(), uids).await?;
         let mut flagged = Flagged::default();
         let mut delta = Delta::default();
+        let mut gained = Vec::new();
         for mut message in present {
             if unchanged_since.is_some_and(|since| message.modseq > since) {
                 flagged.modified.insert(message.uid);
@@ -138,6 +139,7 @@ impl Mail {
             delta.unseen += has(message.flags, Flags::SEEN) - has(flags, Flags::SEEN);
             delta.deleted += has(flags, Flags::DELETED) - has(message.flags, Flags::DELETED);
             flagged.before.push(message.modseq);
+            gained.push((message.message, flags & !message.flags));
             message.flags = flags;
             message.modseq = state.modseq;
             flagged.changed.push(message);
@@ -155,6 +157,7 @@ impl Mail {
         changes::tell(&mut transaction, account.id(), state.modseq).await?;
         transaction.commit().await?;
         account.committed(&[change], &[(mailbox.id(), flagged.changed.clone())]).await?;
+        self.marked(account.id(), &account.keywords(), gained.into_iter());
         Ok(flagged)
     }
 
@@ -202,10 +205,11 @@ impl Mail {
     ) -> Result<Transferred> {
         let mut transaction = self.store.begin().await?;
         let state = states::advance(&mut transaction, account).await?.ok_or(Error::NoAccount)?;
-        let (transferred, changes) =
+        let (transferred, changes, messages) =
             transfer_within(&mut transaction, (account, &state), (from, to), uids, moving).await?;
         if !changes.is_empty() {
             self.commit(transaction, account, &changes).await?;
+            self.moved(account, (from, to), messages.into_iter()).await;
         }
         Ok(transferred)
     }
@@ -297,25 +301,26 @@ impl Mail {
     }
 }
 
-/// Copies or moves within a transaction that has the account's lock; with the changes to log, none when nothing was done.
+/// Copies or moves within a transaction that has the account's lock; with the changes to log, none when nothing was done,
+/// and the messages that went.
 pub(crate) async fn transfer_within(
     transaction: &mut Transaction,
     (account, state): (AccountId, &State),
     (from, to): (MailboxId, MailboxId),
     uids: &NumberSet,
     moving: bool,
-) -> Result<(Transferred, Vec<Change>)> {
+) -> Result<(Transferred, Vec<Change>, Vec<MessageId>)> {
     let modseq = state.modseq;
     let taken = memberships::among(transaction, account, from, uids).await?;
     let weight = memberships::weight(&taken);
     if !moving && !taken.is_empty() && !state.has_room(weight.bytes, weight.messages) {
-        return Ok((Transferred::OverQuota, Vec::new()));
+        return Ok((Transferred::OverQuota, Vec::new(), Vec::new()));
     }
     let counted = mailboxes::count(transaction, (account, to), modseq, weight, weight.messages).await?;
-    let Some((first, uid_validity)) = counted else { return Ok((Transferred::NoMailbox, Vec::new())) };
+    let Some((first, uid_validity)) = counted else { return Ok((Transferred::NoMailbox, Vec::new(), Vec::new())) };
     if taken.is_empty() {
         let nothing = NumberSet::new;
-        return Ok((Transferred::Done { uid_validity, source: nothing(), target: nothing() }, Vec::new()));
+        return Ok((Transferred::Done { uid_validity, source: nothing(), target: nothing() }, Vec::new(), Vec::new()));
     }
     memberships::copy(transaction, (account, to), &taken, first, modseq).await?;
     let source: NumberSet = taken.iter().map(|message| message.uid).collect();
@@ -330,7 +335,8 @@ pub(crate) async fn transfer_within(
     } else {
         states::add_used(transaction, account, weight.bytes, weight.messages).await?;
     }
-    Ok((Transferred::Done { uid_validity, source, target }, changes))
+    let messages = taken.iter().map(|one| one.message).collect();
+    Ok((Transferred::Done { uid_validity, source, target }, changes, messages))
 }
 
 /// The structure kept beside a message.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use posthorn_config::{Auth, Binding, Config, Dkim, Mail as MailSection, Queue, Route, Srs};
+use posthorn_config::{Auth, Binding, Checks, Config, Dkim, Mail as MailSection, Queue, Reports, Route, Srs};
 use posthorn_model::{Clock, Domain};
-use posthorn_trust::{Signer, SigningKey};
+use posthorn_trust::{Resolver, Signer, SigningKey};
 
 use crate::dkim::{KeyState, KeyView};
 use crate::return_paths::ReturnPaths;
@@ -25,8 +25,12 @@ pub struct Settings {
     pub queue: Queue,
     /// The `[dkim]` section.
     pub dkim: Dkim,
+    /// The `[checks]` section.
+    pub checks: Checks,
     /// The `[srs]` section.
     pub srs: Srs,
+    /// The `[reports]` section.
+    pub reports: Reports,
     /// The `[[route]]` rows.
     pub route: Vec<Route>,
     /// The `[[binding]]` rows.
@@ -35,10 +39,14 @@ pub struct Settings {
     pub master_key: Option<[u8; 32]>,
     /// What return paths are authenticated with; without it, something of the installation's own.
     pub srs_secret: Option<Vec<u8>>,
+    /// What it was before: return paths that were given out then are still believed.
+    pub srs_old_secrets: Vec<Vec<u8>>,
     /// Signing keys from files: domain, selector, and the key.
     pub dkim_files: Vec<(Domain, String, SigningKey)>,
     /// The most octets of message bodies that sessions may hold at once.
     pub body_memory: usize,
+    /// Who asks the DNS about strangers' mail; without it nothing is found out.
+    pub resolver: Option<Arc<dyn Resolver>>,
     /// The clock, for tests that step it.
     pub clock: Box<dyn Clock>,
 }
@@ -53,15 +61,25 @@ impl Settings {
             auth: config.auth.clone(),
             queue: config.queue.clone(),
             dkim: config.dkim.clone(),
+            checks: config.checks.clone(),
             srs: config.srs.clone(),
+            reports: config.reports.clone(),
             route: config.route.clone(),
             binding: config.binding.clone(),
             master_key: None,
             srs_secret: None,
+            srs_old_secrets: Vec::new(),
             dkim_files: Vec::new(),
             body_memory: BODY_MEMORY,
+            resolver: None,
             clock: Box::new(SystemClock),
         }
+    }
+
+    /// The clock, and everything else.
+    pub(crate) fn apart(mut self) -> (Self, Box<dyn Clock>) {
+        let clock = std::mem::replace(&mut self.clock, Box::new(SystemClock));
+        (self, clock)
     }
 
     /// Writes and reads return paths; `installation` is a secret for want of another.
@@ -72,7 +90,7 @@ impl Settings {
         };
         let derived = || [b"return paths\0", installation].concat();
         let secret = self.srs_secret.clone().unwrap_or_else(derived);
-        Ok(ReturnPaths::new(domain, &secret, &self.srs))
+        Ok(ReturnPaths::new(domain, &secret, &self.srs).also(&self.srs_old_secrets))
     }
 
     /// The signers of keys in files, and the keys as people see them.

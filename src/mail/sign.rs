@@ -11,6 +11,7 @@ use posthorn_store::dkim_keys;
 use posthorn_trust::{Chain, Fault, KeyType, Signer, SigningKey, arc, sign};
 
 use crate::accept::LARGE;
+use crate::checks::Checked;
 use crate::envelope::{Envelope, Source};
 use crate::legs::{Leg, Legs};
 use crate::{Error, Intake, Mail, Result};
@@ -70,6 +71,8 @@ struct Work {
     host: String,
     /// What we know of how the message came (RFC 8601 §2.2).
     results: String,
+    /// The chain that it came with.
+    chain: Chain,
     now: DateTime<Utc>,
 }
 
@@ -78,15 +81,22 @@ type Written = (Vec<u8>, Vec<(usize, Vec<u8>)>);
 
 impl Mail {
     /// Signs what leaves: the message itself where it is one of our own people's, and the copies that are sent on.
-    pub(crate) async fn sign(&self, envelope: &Envelope, legs: &mut Legs, mut body: Intake) -> Result<Intake> {
+    pub(crate) async fn sign(
+        &self,
+        envelope: &Envelope,
+        legs: &mut Legs,
+        mut body: Intake,
+        checked: Option<&Checked>,
+    ) -> Result<Intake> {
         let mut work = Work {
             own: Arc::default(),
             seals: Vec::new(),
             host: self.shared.hostname.clone(),
             results: match envelope.source {
                 Source::Account(_) => "auth=pass".to_owned(),
-                Source::Relay | Source::Stranger => String::new(),
+                Source::Relay | Source::Stranger => checked.map(Checked::results).unwrap_or_default(),
             },
+            chain: checked.map_or(Chain::None, |checked| checked.signatures.chain),
             now: self.now(),
         };
         if !self.shared.signs {
@@ -128,7 +138,7 @@ impl Mail {
     }
 
     /// The signers of the author's domain, or else of the sender's.
-    async fn author_signers(&self, sender: Option<&Address>, message: &[u8]) -> Result<Arc<Vec<Signer>>> {
+    pub(crate) async fn author_signers(&self, sender: Option<&Address>, message: &[u8]) -> Result<Arc<Vec<Signer>>> {
         let header_size = posthorn_mime::header_end(message).unwrap_or(message.len());
         let author = Facts::of(&message[..header_size]).from.and_then(|from| Address::parse(&from.address).ok());
         for address in author.iter().chain(sender) {
@@ -179,8 +189,8 @@ impl Work {
         if !self.seals.is_empty() {
             let header = [&top, header].concat();
             for (at, signer) in &self.seals {
-                // A chain that came with the message was not checked, and then nothing is added.
-                let found = arc::Found { authserv_id: &self.host, results: &self.results, chain: Chain::None };
+                // Where nobody has checked a chain that is there, nothing is added.
+                let found = arc::Found { authserv_id: &self.host, results: &self.results, chain: self.chain };
                 if let Some(seal) = arc::seal(signer, &found, &header, text, self.now)? {
                     seals.push((*at, seal));
                 }

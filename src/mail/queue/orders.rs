@@ -121,6 +121,9 @@ impl Queue<'_> {
         while let Some(page) = page(&mut connection, selection, after, PAGE).await? {
             count += page.ids.len() as u64;
             after = Some(page.last);
+            if page.ends {
+                break;
+            }
         }
         Ok(count)
     }
@@ -168,7 +171,6 @@ impl Queue<'_> {
             self.retire(claim).await?;
         }
         done?;
-        self.mail.shared.departures.stir();
         Ok(affected)
     }
 
@@ -208,6 +210,7 @@ impl Queue<'_> {
                 true => queue::deliveries(&mut transaction, &page.ids).await?,
                 false => Vec::new(),
             };
+            // Couriers hear of it by NOTIFY, this process's too: the call first, by which they forget what they gave up.
             transaction.commit().await?;
             self.tell_order(order, &told);
             affected.count += changed.deliveries;
@@ -302,6 +305,8 @@ impl Mail {
 struct Page {
     ids: Vec<DeliveryId>,
     last: DeliveryId,
+    /// Whether there is nothing behind it.
+    ends: bool,
 }
 
 async fn page(
@@ -312,6 +317,7 @@ async fn page(
 ) -> Result<Option<Page>> {
     let mut found = queue::select(connection, &selection.filter, after, limit).await?;
     let Some(last) = found.last().map(|last| last.delivery) else { return Ok(None) };
+    let ends = found.len() < limit as usize;
     if let Some(wanted) = &selection.header {
         let mut ids: Vec<i64> = found.iter().map(|one| one.message.0).collect();
         ids.sort_unstable();
@@ -320,7 +326,7 @@ async fn page(
         let holds = |one: &Found| headers.iter().any(|(id, header)| *id == one.message && wanted.holds(header));
         found.retain(holds);
     }
-    Ok(Some(Page { ids: found.into_iter().map(|one| one.delivery).collect(), last }))
+    Ok(Some(Page { ids: found.into_iter().map(|one| one.delivery).collect(), last, ends }))
 }
 
 async fn entries(
@@ -336,6 +342,9 @@ async fn entries(
     {
         after = Some(page.last);
         ids.extend(page.ids);
+        if page.ends {
+            break;
+        }
     }
     ids.truncate(limit as usize);
     let rows = queue::deliveries(connection, &ids).await?;

@@ -55,6 +55,7 @@ impl Queue<'_> {
             scope: what.scope(),
             name: SUSPEND.to_owned(),
             value: 1.0,
+            previous: None,
             changed_at: now,
             until: until(now, span),
             rule: who.to_owned(),
@@ -77,6 +78,7 @@ impl Queue<'_> {
             scope: what.scope(),
             name: SUSPEND.to_owned(),
             value: 0.0,
+            previous: None,
             changed_at: now,
             until: Some(now + Duration::from_secs(3600)),
             rule: who.to_owned(),
@@ -89,7 +91,6 @@ impl Queue<'_> {
             Suspended::Binding(name) => queue::bring_forward_bound(&mut connection, name, now).await?,
         };
         queue::call(&mut connection).await?;
-        self.mail.shared.departures.stir();
         Ok(was)
     }
 
