@@ -1,10 +1,14 @@
 //! SMTP, submission and LMTP: one session loop for the three dialects.
 
+mod assent;
+mod consult;
 mod identity;
+mod judge;
 mod login;
 mod manners;
 mod options;
-mod terms;
+mod orders;
+mod standing;
 mod transaction;
 
 use std::sync::Arc;
@@ -12,12 +16,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use posthorn_filter::Filter;
 use posthorn_mail::Mail;
 use posthorn_mail::authenticate::{Dialogue, Login};
 use posthorn_model::{EnhancedCode, Refusal};
 use posthorn_net::{Connection, Next, Overload, Service};
 use posthorn_smtp::{Dialect, Event, Misbehaviour, Server};
 
+pub use self::assent::Assent;
+use self::assent::Opinion;
 use self::manners::Manners;
 use self::transaction::Transaction;
 use crate::{Settings, overload};
@@ -29,6 +36,9 @@ pub struct Smtp {
     settings: Arc<Settings>,
     dialect: Dialect,
     manners: Manners,
+    assent: Assent,
+    filter: Option<Filter>,
+    expands: bool,
 }
 
 /// One client's session.
@@ -37,6 +47,11 @@ struct Session {
     settings: Arc<Settings>,
     dialect: Dialect,
     manners: Manners,
+    assent: Assent,
+    filter: Option<Filter>,
+    /// Aliases and forwards are followed; not where a filter's mail comes back whose recipients are the last ones already.
+    expands: bool,
+    opinion: Opinion,
     connection: Connection,
     server: Server,
     /// What the client called itself, and whether by EHLO.
@@ -49,10 +64,23 @@ struct Session {
 }
 
 impl Smtp {
-    /// The service of one dialect.
+    /// The service of one dialect, which asks `assent` before it takes anything but LMTP: whoever speaks that has
+    /// answered for the mail already.
     #[must_use]
-    pub fn new(mail: Mail, settings: Arc<Settings>, dialect: Dialect) -> Self {
-        Self { mail, settings, dialect, manners: Manners::default() }
+    pub fn new(mail: Mail, settings: Arc<Settings>, dialect: Dialect, assent: Assent) -> Self {
+        Self { mail, settings, dialect, manners: Manners::default(), assent, filter: None, expands: true }
+    }
+
+    /// The same, whose messages this filter judges.
+    #[must_use]
+    pub fn judged_by(self, filter: Option<Filter>) -> Self {
+        Self { filter, ..self }
+    }
+
+    /// The same, where aliases and forwards have been followed already.
+    #[must_use]
+    pub fn unexpanded(self) -> Self {
+        Self { expands: false, ..self }
     }
 }
 
@@ -79,7 +107,7 @@ impl Service for Smtp {
 }
 
 impl Session {
-    fn new(Smtp { mail, settings, dialect, manners }: Smtp, connection: Connection) -> Self {
+    fn new(Smtp { mail, settings, dialect, manners, assent, filter, expands }: Smtp, connection: Connection) -> Self {
         let mut options = options::of(&connection, &settings, dialect, mail.now());
         if manners.are_known_of(connection.peer().address) {
             // What is sent along with the connection is still caught.
@@ -91,6 +119,10 @@ impl Session {
             settings,
             dialect,
             manners,
+            assent,
+            filter,
+            expands,
+            opinion: Opinion::default(),
             connection,
             server,
             hello: None,
@@ -104,6 +136,12 @@ impl Session {
     async fn run(mut self) {
         let peer = self.connection.peer();
         tracing::debug!(session.id = %self.connection.id(), listener = %peer.listener, peer.ip = %peer.address, "connected");
+        // Of people not much is known before they log in.
+        if self.dialect == Dialect::Smtp
+            && let Err(refusal) = self.assent_to_client().boxed().await
+        {
+            self.server = Server::refused(refusal);
+        }
         loop {
             match self.connection.next(&mut self.server, std::future::pending::<()>()).await {
                 Next::Event(event) => self.handle(event).await,
@@ -124,6 +162,7 @@ impl Session {
                     self.manners.remember(self.connection.peer().address);
                 }
                 self.transaction = None;
+                self.opinion.forget_helo();
             }
             Event::Auth { mechanism, initial } => self.begin_login(&mechanism, initial).boxed().await,
             Event::AuthResponse(response) => self.step_login(Some(&response)).boxed().await,
@@ -133,7 +172,7 @@ impl Session {
             }
             Event::Mail(sender) => self.begin(sender).boxed().await,
             Event::Rcpt(recipient) => self.add_recipient(recipient).boxed().await,
-            Event::BodyStart => self.begin_body(),
+            Event::BodyStart => self.begin_body().boxed().await,
             Event::Body(octets) => self.take_body(&octets),
             Event::BodyEnd { .. } => self.end_body().boxed().await,
             Event::BodyAborted(fault) => {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use metrics::counter;
 use parking_lot::Mutex;
 use posthorn_imap::{Completion, ResponseCode, Secret};
 use posthorn_mail::authenticate::{Dialogue, Login, Origin, Outcome};
@@ -98,6 +99,15 @@ impl Session {
     }
 
     async fn settle(&mut self, outcome: Outcome) -> Result<Option<Completion>, Stop> {
+        let result = match &outcome {
+            Outcome::Challenge(_) => None,
+            Outcome::Refused => Some("refused"),
+            Outcome::Wait => Some("must wait"),
+            Outcome::Welcome(_) => Some("welcome"),
+        };
+        if let Some(result) = result {
+            counter!("posthorn_logins_total", "protocol" => "imap", "result" => result).increment(1);
+        }
         Ok(match outcome {
             Outcome::Challenge(challenge) => {
                 self.server.challenge(&challenge);

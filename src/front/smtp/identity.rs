@@ -17,6 +17,7 @@ impl Session {
         self.transaction = None;
         self.hello = None;
         self.login = None;
+        self.opinion.forget_client();
         for attribute in attributes {
             let AttributeValue::Known(value) = attribute.value else { continue };
             match attribute.name {
@@ -28,6 +29,7 @@ impl Session {
                     Ok(stated) => port = stated,
                     Err(_) => return self.server.refuse(bad("malformed PORT")),
                 },
+                AttributeName::Name => self.opinion.stated_name = Some(value),
                 AttributeName::Helo => self.hello = Some((value, true)),
                 AttributeName::Login => match self.mail.trusted_login(&value).await {
                     Ok(Some(login)) => self.login = Some(login),

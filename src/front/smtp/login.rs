@@ -1,5 +1,6 @@
 //! AUTH.
 
+use metrics::counter;
 use posthorn_mail::authenticate::{Dialogue, Origin, Outcome};
 use posthorn_model::{EnhancedCode, Refusal};
 use posthorn_sasl::Mechanism;
@@ -11,6 +12,7 @@ impl Session {
         let Some(mechanism) = Mechanism::parse(mechanism) else {
             return self.server.auth_failure(Refusal::new(504, EnhancedCode(5, 5, 4), "unknown mechanism"));
         };
+        self.opinion.mechanism = mechanism.name();
         let peer = self.connection.peer();
         let binding = peer.tls.as_ref().and_then(|tls| tls.channel_binding.as_deref());
         let origin = Origin {
@@ -40,12 +42,14 @@ impl Session {
                 self.server.auth_challenge(&challenge);
             }
             Ok(Outcome::Welcome(login)) => {
+                counter!("posthorn_logins_total", "protocol" => "smtp", "result" => "welcome").increment(1);
                 tracing::info!(session.id = %self.connection.id(), peer.ip = %self.connection.peer().address,
                     account.id = %login.account, login = %login.address, "logged in");
                 self.login = Some(login);
                 self.server.auth_success(None);
             }
             Ok(Outcome::Refused) => {
+                counter!("posthorn_logins_total", "protocol" => "smtp", "result" => "refused").increment(1);
                 self.server.auth_failure(Refusal::new(
                     535,
                     EnhancedCode(5, 7, 8),
@@ -53,6 +57,7 @@ impl Session {
                 ));
             }
             Ok(Outcome::Wait) => {
+                counter!("posthorn_logins_total", "protocol" => "smtp", "result" => "must wait").increment(1);
                 self.server.auth_failure(Refusal::new(
                     454,
                     EnhancedCode(4, 7, 0),

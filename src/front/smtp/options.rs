@@ -1,12 +1,11 @@
 //! What a session offers to its client, from the options that hold for the client's address.
 
 use chrono::{DateTime, Utc};
-use posthorn_config::{Access, Effective, Mechanism, SmtpExtension};
+use posthorn_config::{Access, Effective, Mechanism, SmtpExtension, Speaks};
 use posthorn_net::Connection;
 use posthorn_smtp::{Dialect, Extension, Extensions, Limits, Options};
 
-use super::terms;
-use crate::Settings;
+use crate::{Settings, terms};
 
 /// The machine's options for this connection as it stands.
 pub(super) fn of(connection: &Connection, settings: &Settings, dialect: Dialect, now: DateTime<Utc>) -> Options {
@@ -17,7 +16,7 @@ pub(super) fn of(connection: &Connection, settings: &Settings, dialect: Dialect,
         options.banner.clone_from(&smtp.banner);
     }
     // Only strangers talk too early; people's programs and front ends are not kept waiting.
-    if dialect == Dialect::Smtp && effective.access != Access::Allowed {
+    if connection.listener().speaks == Speaks::Smtp && effective.access != Access::Allowed {
         options.banner_delay = smtp.banner_delay.duration();
     }
     options.require_ehlo = smtp.require_ehlo;

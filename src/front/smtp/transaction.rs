@@ -1,14 +1,19 @@
 //! One message: its envelope, its body, its storing, and the one trace line that says what became of it.
 
+use std::time::Instant;
+
+use metrics::{counter, histogram};
 use posthorn_mail::Intake;
 use posthorn_mail::accept::{Accepted, Completion, id_text};
-use posthorn_mail::envelope::{Envelope, Recipient, Source};
+use posthorn_mail::envelope::{Client, Envelope, Recipient, Source};
 use posthorn_mail::route::Route;
 use posthorn_mime::{Received, ReceivedTls};
+use posthorn_model::policy::Stage;
 use posthorn_model::{Address, EnhancedCode, Refusal};
 use posthorn_smtp::{Dialect, Sender, Target};
 
-use super::{Session, terms};
+use super::Session;
+use crate::terms;
 
 /// A mail transaction in progress.
 pub(super) struct Transaction {
@@ -42,6 +47,19 @@ impl Session {
             Ok(terms) => terms,
             Err(refusal) => return self.server.refuse(refusal),
         };
+        if let Err(refusal) = self.assent_to_session().await {
+            return self.server.refuse(refusal);
+        }
+        let said = self.assent(Stage::Mail, |inquiry| {
+            inquiry.sender = Some(sender.path.as_ref().map(ToString::to_string).unwrap_or_default());
+            inquiry.size = sender.size.unwrap_or(0);
+            if let Some(sasl) = &mut inquiry.sasl {
+                sasl.sender.clone_from(&sender.auth);
+            }
+        });
+        if let Err(refusal) = said.await {
+            return self.server.refuse(refusal);
+        }
         let envelope = Envelope { sender: sender.path.clone(), source: self.source(), terms, ..Envelope::default() };
         let transaction = Transaction { sender, envelope, body: None, failed: None, alone: false };
         self.transaction = Some(Box::new(transaction));
@@ -49,14 +67,25 @@ impl Session {
     }
 
     pub(super) async fn add_recipient(&mut self, recipient: posthorn_smtp::Recipient) {
+        let alone = self.transaction.as_ref().is_some_and(|transaction| transaction.alone);
         match self.judge(&recipient).await {
             Ok(Ok(accepted)) => {
-                if let Some(transaction) = &mut self.transaction {
-                    transaction.envelope.recipients.push(accepted);
+                // What nobody could receive is not asked about: others would remember it in vain.
+                let said = self.assent(Stage::Rcpt, |inquiry| {
+                    inquiry.recipient = Some(accepted.address.clone());
+                });
+                let said = said.await;
+                let Some(transaction) = &mut self.transaction else { return };
+                if let Err(refusal) = said {
+                    transaction.alone = alone;
+                    return self.server.refuse(refusal);
                 }
+                self.opinion.note_recipient(&accepted.address);
+                transaction.envelope.recipients.push(accepted);
                 self.server.accept();
             }
             Ok(Err(refusal)) => {
+                let refusal = self.opinion.standing.softened(refusal);
                 tracing::info!(session.id = %self.connection.id(), peer.ip = %self.connection.peer().address,
                     recipient = %recipient.target, %refusal, "recipient refused");
                 self.server.refuse(refusal);
@@ -68,8 +97,17 @@ impl Session {
         }
     }
 
+    /// The host to find out about: nobody's whom we trust, nor one that hands on what others took in (LMTP).
+    fn stranger(&self) -> Option<Client> {
+        if self.source() != Source::Stranger || self.dialect != Dialect::Smtp {
+            return None;
+        }
+        let helo = self.hello.as_ref().map(|(name, _)| name.clone()).unwrap_or_default();
+        Some(Client { address: self.connection.peer().address, helo })
+    }
+
     /// Whom this session's mail comes from.
-    fn source(&self) -> Source {
+    pub(super) fn source(&self) -> Source {
         match &self.login {
             Some(login) => Source::Account(login.account),
             None if self.connection.options().relay => Source::Relay,
@@ -83,7 +121,8 @@ impl Session {
         recipient: &posthorn_smtp::Recipient,
     ) -> posthorn_mail::Result<Result<Recipient, Refusal>> {
         let route = match &recipient.target {
-            Target::Address(address) => self.mail.route(address).await?,
+            Target::Address(address) if self.expands => self.mail.route(address).await?,
+            Target::Address(address) => self.mail.route_unexpanded(address).await?,
             Target::Postmaster => self.mail.route_postmaster().await?,
         };
         match &*route {
@@ -111,11 +150,6 @@ impl Session {
         let Some(transaction) = &mut self.transaction else {
             return Ok(Err(Refusal::new(503, EnhancedCode(5, 5, 1), "no transaction")));
         };
-        if transaction.envelope.terms.hold_until.is_some() && !route.places().is_empty() {
-            let text =
-                "mail for a mailbox here cannot be held for future release: send it without HOLDFOR or HOLDUNTIL";
-            return Ok(Err(Refusal::new(550, EnhancedCode(5, 3, 3), text)));
-        }
         let declared = transaction.sender.size;
         if let Err(refusal) = self.mail.room(&route, declared.unwrap_or(0)).await? {
             return Ok(Err(refusal));
@@ -134,7 +168,7 @@ impl Session {
         Ok(Ok(Recipient {
             address: recipient.target.to_string(),
             route,
-            orcpt: recipient.orcpt.as_ref().map(|original| format!("{};{}", original.kind, original.address)),
+            orcpt: recipient.orcpt.as_ref().map(terms::original),
             notify: recipient.notify.map(terms::notify),
         }))
     }
@@ -148,7 +182,10 @@ impl Session {
         self.mail.check_suppression(sender, recipient).await
     }
 
-    pub(super) fn begin_body(&mut self) {
+    pub(super) async fn begin_body(&mut self) {
+        if let Err(refusal) = self.assent(Stage::Data, |_| {}).await {
+            return self.server.refuse(refusal);
+        }
         let body = self.mail.intake();
         match &mut self.transaction {
             Some(transaction) => {
@@ -178,14 +215,38 @@ impl Session {
             let lost = || Refusal::new(451, EnhancedCode(4, 3, 0), "the message was lost on its way in");
             return self.server.refuse(transaction.failed.unwrap_or_else(lost));
         };
+        let size = body.len() as u64;
+        if let Err(refusal) = self.assent(Stage::EndOfMessage, |inquiry| inquiry.size = size).await {
+            return self.server.refuse(refusal);
+        }
+        if let Some(why) = self.opinion.standing.discard.take() {
+            return self.discard(&mut transaction, body, &why);
+        }
+        match self.obey(&mut transaction.envelope).await {
+            Ok(Ok(())) => {}
+            Ok(Err(refusal)) => return self.server.refuse(refusal),
+            Err(error) => {
+                let refusal = self.fault(&error);
+                return self.server.refuse(refusal);
+            }
+        }
         let each_alone = self.dialect == Dialect::Lmtp;
         let completion = self.completion(&transaction);
         transaction.envelope.story = self.story(&transaction);
-        match self.mail.accept(&transaction.envelope, body, completion, each_alone).await {
+        transaction.envelope.client = self.stranger();
+        let began = Instant::now();
+        let taken = self.take(&mut transaction.envelope, body, completion, each_alone).await;
+        measure(self.dialect, &taken, began);
+        match taken {
             Ok(Ok(accepted)) => {
                 self.trace(&transaction, &accepted);
+                if accepted.outcomes.iter().all(Result::is_ok) {
+                    self.note_taken().await;
+                }
                 let stored = match accepted.queued.first() {
                     Some(queue_id) => format!("queued as {queue_id}"),
+                    // What is held has a name of its own, which is for those who may release it.
+                    None if accepted.places.is_empty() => format!("taken as {}", id_text(accepted.id)),
                     None => format!("stored as {}", id_text(accepted.id)),
                 };
                 let mut outcomes = accepted.outcomes.into_iter().map(|outcome| outcome.map(|()| stored.clone()));
@@ -208,8 +269,21 @@ impl Session {
         }
     }
 
+    /// Says yes to a message, and drops it.
+    fn discard(&mut self, transaction: &mut Transaction, body: Intake, why: &str) {
+        transaction.envelope.story = self.story(transaction);
+        let id = self.mail.discard(&transaction.envelope, body, why);
+        let recipients: Vec<&str> = transaction.envelope.recipients.iter().map(|one| one.address.as_str()).collect();
+        tracing::info!(target: "posthorn::trace", { session.id = %self.connection.id(), message.id = id_text(id),
+            peer.ip = %self.connection.peer().address,
+            sender = transaction.envelope.sender.as_ref().map(tracing::field::display),
+            recipients = ?recipients, why }, "message discarded");
+        self.server.accept_with(format!("taken as {}", id_text(id)));
+    }
+
     /// The fields on top of the stored message: Return-Path, Delivered-To where it tells nobody of another, Received.
-    fn completion(&self, transaction: &Transaction) -> Completion {
+    fn completion(&mut self, transaction: &Transaction) -> Completion {
+        let mut top = std::mem::take(&mut self.opinion.standing.prepend);
         let peer = self.connection.peer();
         let sender = transaction.envelope.sender.as_ref().map(ToString::to_string);
         let only = match transaction.envelope.recipients.as_slice() {
@@ -218,7 +292,7 @@ impl Session {
         };
         let shown = self.dialect != Dialect::Submission || self.settings.smtp.received_shows_client;
         let session_id = self.connection.id().to_string();
-        let received = posthorn_mime::received(&Received {
+        top.extend(posthorn_mime::received(&Received {
             from_helo: self.hello.as_ref().filter(|_| shown).map(|(name, _)| name.as_str()),
             from_ip: shown.then_some(peer.address),
             from_name: None,
@@ -228,14 +302,14 @@ impl Session {
             id: &session_id,
             for_: only,
             date: self.mail.now(),
-        });
+        }));
         let mut local = posthorn_mime::return_path(sender.as_deref());
         if let Some(only) = only {
             local.extend_from_slice(&posthorn_mime::delivered_to(only));
         }
         Completion {
             local,
-            top: received,
+            top,
             complete_for: (self.dialect == Dialect::Submission).then(|| self.settings.hostname.clone()),
             require_headers: self.dialect == Dialect::Smtp && self.settings.smtp.require_headers,
             max_hops: self.settings.smtp.max_hops as usize,
@@ -290,7 +364,7 @@ impl Session {
             ("envid", envid.as_deref().into()),
             ("ret", ret.map(|ret| terms::ret(ret).word()).into()),
             ("forwarded", self.forwarded.iter().map(|(name, value)| format!("{name}={value}")).collect()),
-            ("checks", checks.iter().copied().collect()),
+            ("checks", checks.iter().copied().chain(self.opinion.standing.notes.iter().map(String::as_str)).collect()),
         ];
         let said = |value: &serde_json::Value| !value.is_null() && value.as_array().is_none_or(|all| !all.is_empty());
         facts.into_iter().filter(|(_, value)| said(value)).map(|(name, value)| (name.to_owned(), value)).collect()
@@ -331,10 +405,32 @@ impl Session {
             reports = ?reports,
             recipients = ?recipients,
             size = accepted.size,
+            results = accepted.results.as_deref(),
             places = ?accepted.places,
+            held = ?accepted.held,
             queued = ?queued,
             refused = ?refused },
             "message taken"
         );
     }
+}
+
+/// Counts a message that came whole, and how long its sender waited for the answer.
+fn measure(dialect: Dialect, taken: &posthorn_mail::Result<Result<Accepted, Refusal>>, began: Instant) {
+    let way = match dialect {
+        Dialect::Smtp => "smtp",
+        Dialect::Submission => "submission",
+        Dialect::Lmtp => "lmtp",
+    };
+    let refused = |refusal: &Refusal| if refusal.code < 500 { "deferred" } else { "refused" };
+    let outcome = match taken {
+        Ok(Ok(accepted)) => {
+            let every = accepted.outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).map(refused).next();
+            every.filter(|_| accepted.outcomes.iter().all(Result::is_err)).unwrap_or("taken")
+        }
+        Ok(Err(refusal)) => refused(refusal),
+        Err(_) => "deferred",
+    };
+    counter!("posthorn_messages_total", "way" => way, "outcome" => outcome).increment(1);
+    histogram!("posthorn_message_seconds", "way" => way).record(began.elapsed());
 }

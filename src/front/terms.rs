@@ -1,20 +1,21 @@
 //! What MAIL and RCPT ask of a message's further way, in the words of the queue.
 
+use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use posthorn_mail::envelope::Terms;
 use posthorn_model::{BodyType, ByMode, EnhancedCode, Notify, Refusal, Ret};
-use posthorn_smtp::{Hold, Late, LongestHold, Sender};
+use posthorn_smtp::{Hold, Late, LongestHold, OriginalRecipient, Recipient, Sender, Target};
 
 /// The longest that a message is kept back: 30 days.
 const LONGEST_HOLD: u32 = 30 * 86_400;
 
 /// What FUTURERELEASE announces now.
-pub(super) fn longest_hold(now: DateTime<Utc>) -> LongestHold {
+pub(crate) fn longest_hold(now: DateTime<Utc>) -> LongestHold {
     LongestHold { seconds: LONGEST_HOLD, until: now + TimeDelta::seconds(i64::from(LONGEST_HOLD)) }
 }
 
 /// The terms of a message whose MAIL came now.
-pub(super) fn of(sender: &Sender, now: DateTime<Utc>) -> Result<Terms, Refusal> {
+pub(crate) fn of(sender: &Sender, now: DateTime<Utc>) -> Result<Terms, Refusal> {
     let hold_until = sender.hold.map(|hold| match hold {
         Hold::For(seconds) => now + TimeDelta::seconds(i64::from(seconds)),
         Hold::Until(moment) => moment,
@@ -45,19 +46,41 @@ pub(super) fn of(sender: &Sender, now: DateTime<Utc>) -> Result<Terms, Refusal> 
         priority: sender.priority.unwrap_or(0),
         deliver_by,
         hold_until,
+        held: None,
+        route: None,
+        junk: false,
     })
 }
 
-pub(super) fn ret(ret: posthorn_smtp::Ret) -> Ret {
+/// The terms of a message that another server takes and tells of, from the parameters of its MAIL.
+pub(crate) fn told(parameters: &[Bytes], now: DateTime<Utc>) -> Result<Terms, Refusal> {
+    let words = parameters.iter().filter_map(|word| std::str::from_utf8(word).ok());
+    of(&Sender::taken_elsewhere(None, words), now)
+}
+
+/// NOTIFY and ORCPT of a recipient of such a message.
+pub(crate) fn reports(parameters: &[Bytes]) -> (Option<Notify>, Option<String>) {
+    let words = parameters.iter().filter_map(|word| std::str::from_utf8(word).ok());
+    // Who it is is known already.
+    let asked = Recipient::taken_elsewhere(Target::Postmaster, words);
+    (asked.notify.map(notify), asked.orcpt.as_ref().map(original))
+}
+
+pub(crate) fn ret(ret: posthorn_smtp::Ret) -> Ret {
     match ret {
         posthorn_smtp::Ret::Full => Ret::Full,
         posthorn_smtp::Ret::Headers => Ret::Headers,
     }
 }
 
-pub(super) fn notify(asked: posthorn_smtp::Notify) -> Notify {
+pub(crate) fn notify(asked: posthorn_smtp::Notify) -> Notify {
     let flags = [(asked.success, Notify::SUCCESS), (asked.failure, Notify::FAILURE), (asked.delay, Notify::DELAY)];
     flags.into_iter().filter(|(set, _)| *set).fold(Notify::NEVER, |all, (_, flag)| all.and(flag))
+}
+
+/// ORCPT with its type.
+pub(crate) fn original(asked: &OriginalRecipient) -> String {
+    format!("{};{}", asked.kind, asked.address)
 }
 
 #[cfg(test)]
