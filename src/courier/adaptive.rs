@@ -130,6 +130,8 @@ pub(crate) struct Tuned {
     is_stranger: bool,
     /// Whether anything differs from the configuration: otherwise nobody needs the lock.
     differs: AtomicBool,
+    /// Whether anything is counted that must come in a row.
+    counts: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -225,6 +227,7 @@ impl Tuned {
             is_stranger: concerned.is_none(),
             concerned: concerned.unwrap_or_default(),
             differs: AtomicBool::new(false),
+            counts: AtomicBool::new(false),
             state: Mutex::default(),
         }
     }
@@ -257,8 +260,16 @@ impl Tuned {
             return Vec::new();
         };
         let rule = &self.rules[at];
+        if rule.in_a_row && !heard.is_about_site() {
+            return Vec::new();
+        }
         let mut state = self.state.lock();
-        if rule.count > 1 && !state.is_hit(at, rule, now) {
+        if rule.in_a_row {
+            self.counts.store(true, Ordering::Relaxed);
+        }
+        // A probe that is told the same needs no more proof.
+        let is_probe = rule.in_a_row && state.probing.is_some();
+        if rule.count > 1 && !is_probe && !state.is_hit(at, rule, now) {
             return Vec::new();
         }
         let (setting, is, floor) = match rule.action {
@@ -306,12 +317,30 @@ impl Tuned {
         Some(Duration::from_secs(u64::from(value.now)))
     }
 
-    /// A message went well: a probe may be over.
+    /// All values that differ from the configuration.
+    pub(crate) fn values(&self) -> Vec<(Setting, u32, DateTime<Utc>, String)> {
+        let state = self.state.lock();
+        let value = |(setting, value): (&Setting, &Value)| (*setting, value.now, value.until, value.rule.clone());
+        let mut values: Vec<_> = state.values.iter().map(value).collect();
+        values.sort_by_key(|(setting, ..)| *setting);
+        values
+    }
+
+    /// A message went well: a probe may be over, and a row is broken.
     pub(crate) fn went_well(&self) {
-        if self.is_plain() {
+        if self.is_plain() && !self.counts.load(Ordering::Relaxed) {
             return;
         }
         let mut state = self.state.lock();
+        let rules = &self.rules;
+        state.hits.retain(|at, hits| {
+            if rules.get(*at).is_some_and(|rule| rule.in_a_row) {
+                hits.drain(..hits.len().div_ceil(2));
+            }
+            !hits.is_empty()
+        });
+        let counts = state.hits.keys().any(|at| rules.get(*at).is_some_and(|rule| rule.in_a_row));
+        self.counts.store(counts, Ordering::Relaxed);
         if let Some(well) = &mut state.probing {
             *well += 1;
             if *well >= PROBE {
@@ -429,10 +458,13 @@ mod tests {
         (adaptive, tuned)
     }
 
+    fn heard<'a>(phase: DeliveryPhase, reply: &'a Reply, text: &'a str) -> Heard<'a> {
+        Heard { phase, reply, text, domain: "example.com", tried: false, repeated: false }
+    }
+
     fn say(tuned: &Tuned, reply: &Reply, now: DateTime<Utc>) -> Vec<Change> {
         let text = shown(reply);
-        let heard = Heard { phase: DeliveryPhase::Greeting, reply, text: &text, domain: "example.com" };
-        tuned.heard(heard, CONFIGURED, now)
+        tuned.heard(heard(DeliveryPhase::Greeting, reply, &text), CONFIGURED, now)
     }
 
     #[test]
@@ -502,6 +534,52 @@ mod tests {
         assert_eq!(say(&tuned, &spam, at(9))[0].setting, Setting::Suspension);
         let (_, tuned) = adaptive("mxs.mail.ru");
         assert!((0..40).all(|turn| say(&tuned, &spam, at(turn * 2)).is_empty()), "too slow to matter");
+    }
+
+    #[test]
+    fn a_site_that_refuses_everything_is_left_alone() {
+        let (adaptive, tuned) = adaptive("mx.example.net");
+        let busy = Reply::new(451, 3, 2, "not now");
+        let text = shown(&busy);
+        let hear = |phase, tried, repeated, minute| {
+            let one = Heard { tried, repeated, ..heard(phase, &busy, &text) };
+            tuned.heard(one, CONFIGURED, at(minute))
+        };
+        for minute in 0..19 {
+            assert_eq!(hear(DeliveryPhase::Mail, false, false, minute), [], "{minute}");
+            assert_eq!(hear(DeliveryPhase::Mail, false, true, minute), [], "the same transaction");
+        }
+        // One that is taken halves what was counted: ten in nine.
+        tuned.went_well();
+        assert!((19..29).all(|minute| hear(DeliveryPhase::Body, true, false, minute).is_empty()));
+        let changes = hear(DeliveryPhase::Body, true, false, 29);
+        assert_eq!((changes[0].setting, changes[0].until), (Setting::Suspension, at(44)));
+        assert_eq!(adaptive.pass(at(44)).len(), 1);
+        assert_eq!(hear(DeliveryPhase::Mail, false, false, 45).len(), 1, "a probe needs to be told once");
+        assert_eq!(adaptive.pass(at(60)).len(), 1);
+        (0..3).for_each(|_| tuned.went_well());
+        assert!(tuned.is_plain());
+    }
+
+    #[test]
+    fn greylisting_and_mailboxes_say_nothing_about_the_site() {
+        let (_, tuned) = adaptive("mx.example.net");
+        let grey = Reply::new(451, 7, 1, "come later");
+        let full = Reply::new(452, 2, 2, "no room");
+        let lost = Reply::new(451, 4, 2, "gone");
+        for minute in 0..200 {
+            for (phase, reply, tried) in [
+                (DeliveryPhase::Rcpt, &grey, false),
+                (DeliveryPhase::Body, &grey, false),
+                (DeliveryPhase::Rcpt, &full, true),
+                (DeliveryPhase::Connect, &grey, true),
+                (DeliveryPhase::Mail, &lost, true),
+            ] {
+                let text = shown(reply);
+                let one = Heard { tried, ..heard(phase, reply, &text) };
+                assert_eq!(tuned.heard(one, CONFIGURED, at(minute)), [], "{phase:?} {text}");
+            }
+        }
     }
 
     #[test]

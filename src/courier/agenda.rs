@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 use posthorn_config::Route;
 use posthorn_mail::departures::Departure;
 use posthorn_mail::queue::{self, Delivery, Outgoing, Suspended, Wanted};
+use posthorn_model::QueueOrigin;
 use posthorn_smtp::Reply;
 use tokio::sync::mpsc;
 use tokio::time::{Instant as Moment, sleep, sleep_until};
 
 use crate::destination::{Destinations, Goal, Way};
-use crate::job::{Cargo, Job, Row};
+use crate::job::{Cargo, Job, Row, Told};
 use crate::office::LOOK_AGAIN;
 use crate::path::{self, Found};
 use crate::settle::{Handover, Settled, Verdict};
 use crate::site::Site;
-use crate::{Office, life};
+use crate::{Office, life, local};
 
 /// What the agenda is told.
 #[derive(Debug)]
@@ -162,6 +163,12 @@ impl Agenda {
 
     /// Takes deliveries of one message in: those that go to one site share a job.
     async fn admit(&mut self, outgoing: Arc<Outgoing>, deliveries: Vec<Delivery>, cargo: Option<Arc<Cargo>>) {
+        if outgoing.origin == QueueOrigin::Local {
+            let row = |delivery| Row { delivery, told: Told::default(), seat: self.office.seats.take() };
+            let rows = deliveries.into_iter().map(row).collect();
+            tokio::spawn(local::place(Arc::clone(&self.office), outgoing, rows));
+            return;
+        }
         let account = match outgoing.account {
             Some(account) if self.office.routes_by_account => {
                 self.office.mail.account_name(account).await.unwrap_or_default()
@@ -172,18 +179,22 @@ impl Agenda {
         let mut jobs: Vec<(Arc<Site>, Vec<Row>)> = Vec::new();
         let mut settled = Vec::new();
         for delivery in deliveries {
-            let row = Row { delivery, seat: self.office.seats.take() };
-            let way = self.office.way(&outgoing, &row.delivery, account.as_deref());
+            let (way, route) = self.office.way(&outgoing, &delivery, account.as_deref());
+            let told = Told { route, sts_problem: None };
+            let mut row = Row { delivery, told, seat: self.office.seats.take() };
             if let Some(until) = self.office.is_suspended(&way.binding.name, &row.delivery.domain) {
                 settled.push(Settled::quiet(&outgoing, row, Verdict::PutOff(until)));
                 continue;
             }
             self.look_up_declared(&row.delivery.domain, &way, now);
             match self.destinations.goal(&row.delivery.domain, &way, now) {
-                Some(Goal::Site(site)) => match jobs.iter_mut().find(|(known, _)| Arc::ptr_eq(known, site)) {
-                    Some((_, rows)) => rows.push(row),
-                    None => jobs.push((Arc::clone(site), vec![row])),
-                },
+                Some(Goal::Site(site, problem)) => {
+                    row.told.sts_problem.clone_from(problem);
+                    match jobs.iter_mut().find(|(known, _)| Arc::ptr_eq(known, site)) {
+                        Some((_, rows)) => rows.push(row),
+                        None => jobs.push((Arc::clone(site), vec![row])),
+                    }
+                }
                 Some(Goal::Discard) => settled.push(discarded(&outgoing, row)),
                 Some(Goal::Reply(reply)) => settled.push(replied(&outgoing, row, reply)),
                 Some(Goal::Suspended) => {
@@ -193,8 +204,9 @@ impl Agenda {
                 None => {
                     let domain = row.delivery.domain.clone();
                     let (outgoing, cargo) = (Arc::clone(&outgoing), cargo.clone());
+                    let counts = !self.office.mail.is_own_report(&outgoing);
                     if self.destinations.wait(&domain, &way, Job { outgoing, rows: vec![row], cargo, turns: 0 }) {
-                        self.seek(domain, way);
+                        self.seek(domain, way, counts);
                     }
                 }
             }
@@ -223,12 +235,12 @@ impl Agenda {
         }
     }
 
-    /// Looks for a domain's hosts, once for all that wait.
-    fn seek(&self, domain: String, way: Way) {
+    /// Looks for a domain's hosts, once for all that wait; `counts` when problems go into the report to the domain.
+    fn seek(&self, domain: String, way: Way, counts: bool) {
         let (office, tell) = (Arc::clone(&self.office), self.tell.clone());
         tokio::spawn(async move {
             let options = office.options(&way, &domain);
-            let found = path::find(&office, &domain, &way.route, &options).await;
+            let found = path::find(&office, &domain, &way.route, &options, counts).await;
             let _ends = tell.send(News::Found(domain, way, Box::new(found))).await;
         });
     }
@@ -237,9 +249,10 @@ impl Agenda {
         let options = self.office.options(way, domain);
         let now = Instant::now();
         let (goal, until) = match found {
-            Found::Path(path, until) if !options.blackhole => {
+            Found::Path(mut path, until) if !options.blackhole => {
+                let problem = path.sts_problem.take();
                 let site = self.office.site(way, *path, options);
-                (Goal::Site(site), until)
+                (Goal::Site(site, problem), until)
             }
             Found::Path(_, until) => (Goal::Discard, until),
             Found::Discard => (Goal::Discard, now + BELIEVED),
@@ -247,9 +260,12 @@ impl Agenda {
             Found::Failed(reply) => (Goal::Reply(reply), now + BRIEFLY),
         };
         let waited = self.destinations.found(domain, way, goal.clone(), until);
-        for job in gathered(waited) {
+        for mut job in gathered(waited) {
             match &goal {
-                Goal::Site(site) => site.push(job),
+                Goal::Site(site, problem) => {
+                    job.rows.iter_mut().for_each(|row| row.told.sts_problem.clone_from(problem));
+                    site.push(job);
+                }
                 Goal::Discard => {
                     let outgoing = job.outgoing;
                     self.office.settle(job.rows.into_iter().map(|row| discarded(&outgoing, row)).collect());
@@ -311,7 +327,7 @@ impl Agenda {
             return;
         }
         tracing::error!("the courier's lease ran out before it could be renewed: it begins anew");
-        self.office.mail.depart_no_more();
+        self.office.mail.depart_no_more(self.office.life.claim());
         self.drop_everything();
         while let Err(error) = self.office.life.begin_anew(&self.office.mail, &self.office.hostname).await {
             tracing::error!(%error, "the courier cannot begin anew");
@@ -362,16 +378,23 @@ fn replied(outgoing: &Arc<Outgoing>, row: Row, reply: &Reply) -> Settled {
 }
 
 impl Office {
-    /// The route and the binding of a delivery.
-    fn way(&self, outgoing: &Outgoing, delivery: &Delivery, account: Option<&str>) -> Way {
-        let sender = outgoing.sender.as_deref().and_then(|sender| Some(sender.rsplit_once('@')?.1));
-        let chosen = delivery.route.as_deref().and_then(|word| self.routes.named(word));
-        let route: Arc<Route> = chosen.unwrap_or_else(|| Arc::clone(self.routes.of(&delivery.domain, sender, account)));
+    /// The route and the binding of a delivery, and why it is that route. What asks for the sender means who wrote it,
+    /// whatever return path was put in their place.
+    fn way(&self, outgoing: &Outgoing, delivery: &Delivery, account: Option<&str>) -> (Way, Option<Arc<str>>) {
+        let sender = outgoing.author().and_then(|sender| Some(sender.rsplit_once('@')?.1));
+        let ordered = delivery.route.as_deref().and_then(|word| Some((word, self.routes.named(word)?)));
+        let (route, why): (Arc<Route>, _) = match ordered {
+            Some((word, route)) => (route, Some(format!("{word}, as an operator ordered").into())),
+            None => {
+                let (route, why) = self.routes.chosen(&delivery.domain, sender, account);
+                (Arc::clone(route), why.cloned())
+            }
+        };
         let binding = match delivery.binding.as_deref().and_then(|name| self.bindings.named(name)) {
             Some(binding) => Arc::clone(binding),
             None => Arc::clone(self.bindings.of(&route).pick(self.chance.next())),
         };
-        Way { route, binding, require_tls: outgoing.require_tls }
+        (Way { route, binding, require_tls: outgoing.require_tls }, why)
     }
 }
 
@@ -397,12 +420,24 @@ async fn listen_once(office: &Office, tell: &mpsc::Sender<News>) -> posthorn_mai
     let mut listener = office.mail.queue().listener().await?;
     loop {
         let news = listener.next().await?;
+        if news == queue::News::Show {
+            show(office).await;
+            continue;
+        }
         if news != queue::News::Recall {
             let _ends = tell.send(News::Due).await;
         }
         if news != queue::News::Due {
             let _ends = tell.send(News::Recall).await;
         }
+    }
+}
+
+/// Lets operators in other processes see the sites.
+async fn show(office: &Office) {
+    let sites = serde_json::to_string(&office.views()).unwrap_or_default();
+    if let Err(error) = office.mail.queue().show_sites(office.life.claim(), &sites).await {
+        tracing::warn!(%error, "an operator cannot be shown the sites");
     }
 }
 

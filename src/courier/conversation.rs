@@ -20,6 +20,8 @@ pub(crate) struct Said {
     body_ended: bool,
     /// The session ended; a reply of the server's, or of our own that says how.
     pub over: Option<Reply>,
+    /// What is wrong with the message: it will never be read to its end.
+    pub damage: Option<String>,
 }
 
 /// What follows for one recipient.
@@ -93,6 +95,7 @@ async fn hand_over(
                     Ok(None) => break,
                     Err(error) => {
                         tracing::error!(%error, "a message could not be read while it was sent");
+                        said.damage = error.is_damage().then(|| error.to_string());
                         return Some(Reply::new(451, 3, 0, "the message could not be read here"));
                     }
                 }
@@ -183,6 +186,7 @@ pub(crate) fn words(failure: &ClientFailure) -> Reply {
         ClientFailure::Malformed => Reply::new(451, 5, 0, "the server said something that is no SMTP reply"),
         ClientFailure::Refused(reply) => reply.clone(),
         ClientFailure::Silent => Reply::new(451, 4, 2, "the server did not answer in time"),
+        ClientFailure::TooLong => Reply::new(451, 5, 0, "its reply is too long"),
         ClientFailure::TlsNotOffered => Reply::new(451, 7, 4, "TLS is required, and the server does not offer it"),
     }
 }

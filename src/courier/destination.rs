@@ -21,7 +21,8 @@ pub(crate) struct Way {
 /// Where a way leads.
 #[derive(Clone, Debug)]
 pub(crate) enum Goal {
-    Site(Arc<Site>),
+    /// There; with why its domain's MTA-STS policy cannot be had, where one is announced.
+    Site(Arc<Site>, Option<Arc<str>>),
     /// Nowhere: it counts as delivered.
     Discard,
     /// A reply of our own instead: temporary or permanent.
@@ -113,7 +114,7 @@ impl Destinations {
     /// Domains that more mail should not be taken in for.
     pub(crate) fn closed(&self, is_closed: impl Fn(&str, &Site) -> bool) -> Vec<String> {
         let closed = |domain: &str, known: &Known| match &known.state {
-            State::Found(Goal::Site(site), _) => is_closed(domain, site),
+            State::Found(Goal::Site(site, _), _) => is_closed(domain, site),
             State::Found(Goal::Suspended, _) => true,
             State::Found(..) => false,
             State::Sought(waiting) => waiting.len() >= SOUGHT,

@@ -22,9 +22,19 @@ pub(crate) struct Job {
 #[derive(Debug)]
 pub(crate) struct Row {
     pub delivery: Delivery,
+    pub told: Told,
     /// Held for its end.
     #[expect(dead_code, reason = "held for its end")]
     pub seat: Seat,
+}
+
+/// How a delivery came to its site, for the trace.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    /// The row of the configuration, or the operator's order, that says where it goes; none where the DNS alone does.
+    pub route: Option<Arc<str>>,
+    /// Why an MTA-STS policy that is announced cannot be had.
+    pub sts_problem: Option<Arc<str>>,
 }
 
 /// A message in memory.
@@ -141,6 +151,7 @@ pub(crate) mod tests {
             expires_at: start() + TimeDelta::days(5),
             size: 100,
             header_id: None,
+            author: None,
         }
     }
 
@@ -159,6 +170,7 @@ pub(crate) mod tests {
             due_at: start(),
             attempts: 0,
             notice_at: None,
+            not_before: None,
             claim: None,
             last_at: None,
             last_host: None,
@@ -169,7 +181,11 @@ pub(crate) mod tests {
 
     pub(crate) fn job(recipients: &[&str]) -> Job {
         let seats = Seats::new(100);
-        let row = |(at, recipient): (i64, &&str)| Row { delivery: delivery(at, recipient), seat: seats.take() };
+        let row = |(at, recipient): (i64, &&str)| Row {
+            delivery: delivery(at, recipient),
+            told: Told::default(),
+            seat: seats.take(),
+        };
         Job { outgoing: Arc::new(outgoing()), rows: (0..).zip(recipients).map(row).collect(), cargo: None, turns: 0 }
     }
 

@@ -7,7 +7,9 @@
 
 mod adaptive;
 mod agenda;
+mod asked;
 mod chance;
+mod company;
 mod conversation;
 mod destination;
 mod envelope;
@@ -16,6 +18,7 @@ mod keep;
 mod ledger;
 mod life;
 mod limit;
+mod local;
 mod login;
 mod office;
 mod outcome;
@@ -28,8 +31,9 @@ mod settle;
 mod site;
 mod tally;
 mod trace;
+mod view;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
@@ -59,7 +63,7 @@ use self::ledger::Ledger;
 use self::life::Life;
 use self::limit::Limits;
 use self::office::{Duties, Office};
-pub use self::site::SiteView;
+pub use self::view::{Adapted, Refusal, SiteView};
 
 /// Why a courier cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +99,8 @@ pub struct Settings {
     /// Addresses that lead back to ourselves: MX hosts that have them, and those that are no better, are passed over
     /// (RFC 5321 §5.1).
     pub own_addresses: Vec<IpAddr>,
+    /// Mail of others is taken at every address of this machine: a connection that ends at one of them leads back, too.
+    pub listens_everywhere: bool,
     /// The port of MX hosts: 25, unless a test says otherwise.
     pub mx_port: u16,
     /// Where chance begins; `None` is anywhere.
@@ -114,6 +120,7 @@ impl Settings {
             routes_by_account: config.route.iter().any(|route| !route.accounts.is_empty()),
             rules: config.delivery_rule.clone(),
             own_addresses: own_addresses(config),
+            listens_everywhere: listening(config).any(|socket| socket.ip().is_unspecified()),
             mx_port: MX_PORT,
             seed: None,
         }
@@ -123,17 +130,22 @@ impl Settings {
 /// The addresses of bindings, and those where mail of other hosts is taken: a wildcard is at least the loopback address.
 fn own_addresses(config: &Config) -> Vec<IpAddr> {
     let bindings = config.binding.iter().flat_map(|binding| binding.addresses.iter().copied());
-    let listeners = config.listener.iter().filter(|listener| listener.enable && listener.speaks == Speaks::Smtp);
-    let endpoints = listeners.flat_map(|listener| &listener.listen).filter(|endpoint| endpoint.enable);
-    let listening = endpoints.filter_map(|endpoint| match &endpoint.address {
-        ListenAddress::Tcp(socket) if socket.port() == MX_PORT => Some(match socket.ip() {
-            IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            address => address,
-        }),
-        _ => None,
+    let listening = listening(config).map(|socket| match socket.ip() {
+        IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        address => address,
     });
     bindings.chain(listening).collect()
+}
+
+/// Where mail of other hosts is taken.
+fn listening(config: &Config) -> impl Iterator<Item = SocketAddr> + '_ {
+    let listeners = config.listener.iter().filter(|listener| listener.enable && listener.speaks == Speaks::Smtp);
+    let endpoints = listeners.flat_map(|listener| &listener.listen).filter(|endpoint| endpoint.enable);
+    endpoints.filter_map(|endpoint| match &endpoint.address {
+        ListenAddress::Tcp(socket) if socket.port() == MX_PORT => Some(*socket),
+        _ => None,
+    })
 }
 
 /// Where other hosts take mail.
@@ -173,6 +185,13 @@ pub fn suspended_sites(tunings: Vec<Tuning>, now: DateTime<Utc>) -> Vec<Suspende
         .collect()
 }
 
+/// Of all values that are kept, those that replies changed: each with what it was and is, until when it holds (then it
+/// grows back), the rule and the reply.
+#[must_use]
+pub fn adapted(tunings: Vec<Tuning>) -> Vec<Change> {
+    tunings.into_iter().filter_map(office::resumed).collect()
+}
+
 /// The ground that the courier stands on.
 #[derive(Clone, Debug)]
 pub struct Ground {
@@ -191,6 +210,22 @@ pub struct Courier {
     tell: mpsc::Sender<News>,
     /// Until it is stopped.
     tasks: Mutex<Option<Tasks>>,
+}
+
+/// A courier that is known to the others and does nothing yet. Dropped, it is forgotten with its lease.
+#[derive(Debug)]
+pub struct Enlisted {
+    office: Arc<Office>,
+    changed: mpsc::Receiver<Change>,
+}
+
+impl Enlisted {
+    /// Begins to deliver. A courier of the same process that is at work gets nothing new from here on: it is to be
+    /// [stopped](Courier::stop).
+    #[must_use]
+    pub fn begin(self) -> Courier {
+        Courier::at_work(self.office, self.changed)
+    }
 }
 
 #[derive(Debug)]
@@ -217,6 +252,14 @@ impl Courier {
     /// # Errors
     /// When the store cannot be written, or TLS cannot be set up.
     pub async fn start(mail: Mail, ground: Ground, settings: Settings) -> Result<Self, Error> {
+        Ok(Self::enlist(mail, ground, settings).await?.begin())
+    }
+
+    /// Does what can fail of a start.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn enlist(mail: Mail, ground: Ground, settings: Settings) -> Result<Enlisted, Error> {
         let mut rules = settings.rules.clone();
         rules.extend(adaptive::built_in().map_err(Error::Rules)?);
         let tls = TlsClient::new(ground.roots.clone())?;
@@ -227,6 +270,10 @@ impl Courier {
         }
         let (changes, changed) = mpsc::channel(1024);
         let office = Arc::new(office(mail, (ground, tls), settings, (life, adaptive), changes));
+        Ok(Enlisted { office, changed })
+    }
+
+    fn at_work(office: Arc<Office>, changed: mpsc::Receiver<Change>) -> Self {
         let (tell, news) = mpsc::channel(1024);
         let agenda = Agenda::new(Arc::clone(&office), office.departures(), (tell.clone(), news));
         let others = vec![
@@ -236,7 +283,7 @@ impl Courier {
         ];
         let agenda = tokio::spawn(agenda.work());
         let recorder = tokio::spawn(record::work(Arc::clone(&office)));
-        Ok(Self { office, tell, tasks: Mutex::new(Some(Tasks { agenda, recorder, others })) })
+        Self { office, tell, tasks: Mutex::new(Some(Tasks { agenda, recorder, others })) }
     }
 
     /// Looks at once for what is due, and lets time pass for limits and suspensions: after the clock was stepped.
@@ -252,13 +299,20 @@ impl Courier {
         Stats { resident: self.office.seats.used(), connections: self.office.connections.used(), sites }
     }
 
+    /// Whether its tasks run: neither stopped nor broken.
+    #[must_use]
+    pub fn is_at_work(&self) -> bool {
+        let tasks = self.tasks.lock();
+        tasks.as_ref().is_some_and(|tasks| {
+            let all = tasks.others.iter().chain([&tasks.agenda, &tasks.recorder]);
+            all.into_iter().all(|task| !task.is_finished())
+        })
+    }
+
     /// The sites that are known, in the order of their names.
     #[must_use]
     pub fn sites(&self) -> Vec<SiteView> {
-        let now = self.office.mail.now();
-        let mut views: Vec<_> = self.office.all_sites().iter().map(|site| site.view(now)).collect();
-        views.sort_by(|a, b| (&a.name, &a.binding).cmp(&(&b.name, &b.binding)));
-        views
+        self.office.views()
     }
 
     /// Stops: what is on the wire ends (for at most `grace`), what became of it is recorded, everything else is given
@@ -266,7 +320,7 @@ impl Courier {
     pub async fn stop(&self, grace: Duration) {
         let Some(Tasks { agenda, recorder, others }) = self.tasks.lock().take() else { return };
         let office = &self.office;
-        office.mail.depart_no_more();
+        office.mail.depart_no_more(office.life.claim());
         let _nobody_listens = office.stop.send(true);
         let _ended = agenda.await;
         let end = Instant::now() + grace;
@@ -317,6 +371,7 @@ fn office(
         hostname: settings.hostname,
         own_names,
         own_addresses: settings.own_addresses,
+        listens_everywhere: settings.listens_everywhere,
         mx_port: settings.mx_port,
         life,
         connections: limits.places("queue: connections", settings.queue.connections as usize),
@@ -351,6 +406,7 @@ mod tests {
             scope: scope.to_owned(),
             name: name.to_owned(),
             value: 1.0,
+            previous: None,
             changed_at: at(0),
             until: Some(at(60 + 12 * 3600)),
             rule: "storm".to_owned(),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
 use posthorn_config::{
-    Bindings, DeliveryPhase, DeliveryPolicy, EffectiveDelivery, Queue, QueuePolicies, QueuePolicy, Routes, TlsDemand,
+    Bindings, DeliveryPolicy, EffectiveDelivery, Queue, QueuePolicies, QueuePolicy, Routes, TlsDemand,
 };
 use posthorn_mail::Mail;
 use posthorn_mail::departures::Departure;
@@ -16,10 +16,9 @@ use posthorn_mail::queue::{Suspended, TraceEntry, Tuning};
 use posthorn_model::{MessageId, QueueId};
 use posthorn_net::Roots;
 use posthorn_net::dns::Dns;
-use posthorn_net::egress::TlsClient;
+use posthorn_net::egress::{LinkFacts, TlsClient};
 use posthorn_net::sts::{Sts, StsPolicy};
 use posthorn_net::tls_report::TlsTally;
-use posthorn_smtp::Reply;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::adaptive::{Adaptive, Change, Heard, Setting};
@@ -35,6 +34,7 @@ use crate::path::Path;
 use crate::settle::{Settled, Verdict};
 use crate::site::Site;
 use crate::trace;
+use crate::view::SiteView;
 
 /// What all parts share.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ pub(crate) struct Office {
     pub hostname: String,
     pub own_names: Vec<String>,
     pub own_addresses: Vec<IpAddr>,
+    /// Mail of others is taken at every address of this machine.
+    pub listens_everywhere: bool,
     pub mx_port: u16,
     pub life: Life,
     pub limits: Limits,
@@ -145,8 +147,8 @@ impl Office {
     }
 
     /// The policy of a sender.
-    pub(crate) fn policy(&self, sender: Option<&str>) -> &QueuePolicy {
-        self.policies.of(sender.and_then(|sender| Some(sender.rsplit_once('@')?.1)))
+    pub(crate) fn policy(&self, author: Option<&str>) -> &QueuePolicy {
+        self.policies.of(author.and_then(|author| Some(author.rsplit_once('@')?.1)))
     }
 
     /// The options of a way to a domain.
@@ -177,20 +179,39 @@ impl Office {
         Arc::clone(self.sites.lock().entry(key).or_insert(site))
     }
 
+    /// What operators see of every site, in the order of their names.
+    pub(crate) fn views(&self) -> Vec<SiteView> {
+        let now = self.mail.now();
+        let mut views: Vec<_> = self.all_sites().iter().map(|site| site.view(now)).collect();
+        views.sort_by(|a, b| (&a.name, &a.binding).cmp(&(&b.name, &b.binding)));
+        views
+    }
+
     /// Every site.
     pub(crate) fn all_sites(&self) -> Vec<Arc<Site>> {
         self.sites.lock().values().cloned().collect()
     }
 
-    /// The MTA-STS policy of a domain that is in force.
-    pub(crate) async fn sts_policy(&self, domain: &str) -> Option<Arc<StsPolicy>> {
+    /// The MTA-STS policy of a domain that is in force; `None` where there is none. An error says why one that is
+    /// announced cannot be had, and no older one is known.
+    pub(crate) async fn sts_policy(&self, domain: &str, counts: bool) -> Option<Result<Arc<StsPolicy>, String>> {
         let sts = self.sts.as_ref()?;
         let answer = sts.policy(domain, self.mail.now(), &Keeper(&self.mail)).await;
         if let Some(problem) = &answer.problem {
             tracing::info!(%domain, %problem, "an MTA-STS policy cannot be had");
-            self.count_problem(domain, problem);
+            if counts {
+                self.count_problem(domain, problem);
+            }
         }
-        answer.policy
+        let problem = answer.problem.map(|problem| Err(format!("the policy cannot be had: {problem}")));
+        answer.policy.map(Ok).or(problem)
+    }
+
+    /// Whether a connection that was opened ends at this server: at an address of this machine, where we listen at all
+    /// of them.
+    pub(crate) fn is_here(&self, facts: &LinkFacts) -> bool {
+        let (Some(peer), Some(local)) = (facts.peer, facts.local) else { return false };
+        self.listens_everywhere && is_this_machine(peer.ip(), local.ip())
     }
 
     /// Whether an idle connection should be kept: where others wait for a place it should not.
@@ -198,14 +219,15 @@ impl Office {
         self.connections.has_room() && !site.options.suspend
     }
 
-    /// A reply that was no success may match a rule.
-    pub(crate) fn heard(&self, site: &Arc<Site>, phase: DeliveryPhase, reply: &Reply, domain: &str) {
-        if reply.is_positive() {
+    /// A reply that was no success may match a rule. Its text is written here.
+    pub(crate) fn heard(&self, site: &Arc<Site>, heard: Heard<'_>) {
+        if heard.reply.is_positive() {
             return;
         }
         let now = self.mail.now();
-        let text = shown(reply);
-        let changes = site.tuned.heard(Heard { phase, reply, text: &text, domain }, site.configured(), now);
+        let text = shown(heard.reply);
+        let changes = site.tuned.heard(Heard { text: &text, ..heard }, site.configured(), now);
+        site.note_refusal(now, &text);
         let suspended = changes.iter().find(|change| change.setting == Setting::Suspension).map(|change| change.until);
         self.record(changes);
         if let Some(until) = suspended {
@@ -293,6 +315,7 @@ pub(crate) async fn keep_changes(mail: Duties, mut changes: mpsc::Receiver<Chang
                     scope,
                     name: name.to_owned(),
                     value: f64::from(value),
+                    previous: change.old.map(f64::from),
                     changed_at: change.at,
                     // Longer than it holds: afterwards it grows step by step.
                     until: Some(change.until + KEPT),
@@ -318,7 +341,7 @@ pub(crate) fn resumed(tuning: Tuning) -> Option<Change> {
         binding: binding.into(),
         site: site.into(),
         setting: Setting::parse(&tuning.name)?,
-        old: None,
+        old: tuning.previous.map(|value| value.clamp(0.0, f64::from(u32::MAX)) as u32),
         new: Some(value),
         until: tuning.until? - KEPT,
         rule: tuning.rule,
@@ -330,6 +353,12 @@ fn scope(binding: &str, site: &str) -> String {
     format!("site {site} binding {binding}")
 }
 
+/// Whether an address that was reached from `local` is one of this machine's own: what stays within it leaves from the
+/// address that it goes to.
+fn is_this_machine(peer: IpAddr, local: IpAddr) -> bool {
+    peer.to_canonical() == local.to_canonical() || peer.to_canonical().is_loopback()
+}
+
 /// The most messages that wait between acceptance and agenda.
 const WAITING: usize = 4096;
 /// When mail that somebody suspended is looked at again.
@@ -338,3 +367,18 @@ pub(crate) const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(10);
 const OPERATORS: i64 = 5;
 /// How long a value is kept beyond its time, while it grows.
 const KEPT: TimeDelta = TimeDelta::hours(12);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_within_this_machine_is_seen() {
+        let is = |peer: &str, local: &str| {
+            is_this_machine(peer.parse().expect("an address"), local.parse().expect("an address"))
+        };
+        assert!(is("192.0.2.1", "192.0.2.1") && is("2001:db8::1", "2001:db8::1") && is("127.0.0.5", "127.0.0.1"));
+        assert!(is("::ffff:192.0.2.1", "192.0.2.1"));
+        assert!(!is("192.0.2.2", "192.0.2.1"));
+    }
+}

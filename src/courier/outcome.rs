@@ -49,6 +49,15 @@ fn too_many(reply: &Reply) -> bool {
 /// A reply as reports and traces show it: code, enhanced code, text, on one line and of bounded length, without octets
 /// that no text holds.
 pub(crate) fn shown(reply: &Reply) -> String {
+    written(reply, ' ')
+}
+
+/// The same on as many lines as the reply had, for those who want to read it as it was said.
+pub(crate) fn shown_by_line(reply: &Reply) -> String {
+    written(reply, '\n')
+}
+
+fn written(reply: &Reply, line_end: char) -> String {
     use std::fmt::Write as _;
 
     const MOST: usize = 1000;
@@ -61,7 +70,11 @@ pub(crate) fn shown(reply: &Reply) -> String {
             text.push('…');
             break;
         }
-        text.push(if c.is_control() { ' ' } else { c });
+        text.push(match c {
+            '\n' => line_end,
+            c if c.is_control() => ' ',
+            c => c,
+        });
     }
     text.truncate(text.trim_end().len());
     text
@@ -115,5 +128,6 @@ mod tests {
     fn replies_are_shown_on_one_bounded_line() {
         assert_eq!(shown(&Reply::new(550, 1, 1, "no\nsuch\0user ")), "550 5.1.1 no such user");
         assert!(shown(&Reply::plain(550, "é".repeat(100_000))).len() < 1020);
+        assert_eq!(shown_by_line(&Reply::new(550, 1, 1, "no\nsuch\0user\n")), "550 5.1.1 no\nsuch user");
     }
 }

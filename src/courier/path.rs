@@ -28,6 +28,10 @@ pub(crate) struct Path {
     pub by_mx: bool,
     /// An MTA-STS policy, and whose; in force, every host must prove its name (RFC 8461 §5).
     pub sts: Option<(String, Arc<StsPolicy>)>,
+    /// Why the MTA-STS policy that the domain announces cannot be had.
+    pub sts_problem: Option<Arc<str>>,
+    /// Nobody declared this way: a host that turns out to be ourselves makes it a circle.
+    pub may_loop: bool,
     /// The user and where the password is.
     pub login: Option<(String, Option<PathBuf>)>,
 }
@@ -76,6 +80,8 @@ impl Path {
             tls: options.tls,
             sts: None,
             by_mx: false,
+            sts_problem: None,
+            may_loop: route.to == Next::Mx,
             login: route.user.clone().map(|user| (user, route.password_file.clone())),
         }
     }
@@ -134,13 +140,19 @@ pub(crate) fn declared(office: &Office, domain: &str, route: &Route, options: &E
     }
 }
 
-/// Finds the path of a folded domain.
-pub(crate) async fn find(office: &Office, domain: &str, route: &Route, options: &EffectiveDelivery) -> Found {
+/// Finds the path of a folded domain. With `counts` the domain is told of problems with its policy.
+pub(crate) async fn find(
+    office: &Office,
+    domain: &str,
+    route: &Route,
+    options: &EffectiveDelivery,
+    counts: bool,
+) -> Found {
     match declared(office, domain, route, options) {
         Some(found) => found,
         None => {
             let path = Path::new("", Hops::Hosts(Vec::new()), Dialect::Smtp, route, options);
-            exchangers(office, domain, options, path).await
+            exchangers(office, domain, options, path, counts).await
         }
     }
 }
@@ -160,7 +172,7 @@ fn literal(domain: &str) -> Option<IpAddr> {
     inside.strip_prefix("IPv6:").unwrap_or(inside).parse().ok()
 }
 
-async fn exchangers(office: &Office, domain: &str, options: &EffectiveDelivery, path: Path) -> Found {
+async fn exchangers(office: &Office, domain: &str, options: &EffectiveDelivery, path: Path, counts: bool) -> Found {
     let mx = match office.dns.mx(domain).await {
         MxAnswer::Hosts(mx) => mx,
         // RFC 7505 §4.1
@@ -181,12 +193,13 @@ async fn exchangers(office: &Office, domain: &str, options: &EffectiveDelivery, 
         let text = format!("mail for {domain} loops back to this server: its best MX host is ourselves");
         return Found::Failed(Reply::new(554, 4, 6, text));
     };
-    let mut sts = None;
+    let (mut sts, mut sts_problem) = (None, None);
     // RFC 8461 §2: the policy of a domain with DANE counts only where DANE says nothing, which is known host by host.
-    if options.mta_sts
-        && let Some(policy) = office.sts_policy(domain).await
-        && policy.mode != StsMode::None
-    {
+    let policy = if options.mta_sts { office.sts_policy(domain, counts).await } else { None };
+    if let Some(Err(problem)) = &policy {
+        sts_problem = Some(Arc::from(problem.as_str()));
+    }
+    if let Some(Ok(policy)) = policy.filter(|policy| policy.as_ref().is_ok_and(|policy| policy.mode != StsMode::None)) {
         if policy.mode == StsMode::Enforce {
             let all = hops.len();
             hops.retain(|hop| policy.allows(&hop.host));
@@ -200,7 +213,10 @@ async fn exchangers(office: &Office, domain: &str, options: &EffectiveDelivery, 
     let names: Vec<_> = hops.iter().map(|hop| hop.host.as_str()).collect();
     let name = shortened(&names);
     let expires = mx.expires.clamp(Instant::now() + SHORTEST, Instant::now() + LASTING);
-    Found::Path(Box::new(Path { name: name.into(), hops: Hops::Hosts(hops), sts, by_mx: true, ..path }), expires)
+    Found::Path(
+        Box::new(Path { name: name.into(), hops: Hops::Hosts(hops), sts, sts_problem, by_mx: true, ..path }),
+        expires,
+    )
 }
 
 /// The hosts that are better than ourselves, should we be among them (RFC 5321 §5.1); `None` when there is none.

@@ -11,6 +11,7 @@ use posthorn_net::tls_report::{TallyKey, TlsFailed, TlsResult};
 use posthorn_net::{Called, Caller, Parted};
 use posthorn_smtp::{Client, ClientEvent, ClientFailure, ClientOptions, ClientTls, Reply};
 
+use crate::adaptive::Heard;
 use crate::limit::{Place, Places, Spur};
 use crate::path::{Hop, Hops};
 use crate::settle::SessionFacts;
@@ -46,36 +47,46 @@ struct Candidate {
 /// # Errors
 /// What the last of them said, with all of them named where there were several.
 pub(crate) async fn reach(office: &Arc<Office>, site: &Arc<Site>) -> Result<Line, Failure> {
-    let mut failures: Vec<Failure> = Vec::new();
     match &site.path.hops {
-        Hops::Hosts(hops) => {
-            for hop in in_order(office, site, hops) {
-                match by_name(office, site, hop).await {
-                    Ok(line) => return Ok(line),
-                    Err(failure) => failures.push(failure),
-                }
-                if !failures.last().is_some_and(|failure| failure.full) {
-                    site.note_unwell(&hop.host, office.mail.now());
-                }
-            }
-        }
+        Hops::Hosts(hops) => any_of(office, site, hops).await,
         Hops::Address(address, port) => {
             let target = Target::Tcp(vec![(*address, *port).into()]);
             let host: Arc<str> = format!("[{address}]").into();
-            match fixed(office, site, host, target, address.to_string()).await {
-                Ok(line) => return Ok(line),
-                Err(failure) => failures.push(failure),
-            }
+            fixed(office, site, host, target, address.to_string()).await
         }
         Hops::Socket(path) => {
             let host: Arc<str> = path.display().to_string().into();
-            match fixed(office, site, host, Target::Unix(path.clone()), "localhost".to_owned()).await {
-                Ok(line) => return Ok(line),
-                Err(failure) => failures.push(failure),
+            fixed(office, site, host, Target::Unix(path.clone()), "localhost".to_owned()).await
+        }
+    }
+}
+
+async fn any_of(office: &Arc<Office>, site: &Arc<Site>, hops: &[Hop]) -> Result<Line, Failure> {
+    let mut failures: Vec<(u16, Failure)> = Vec::new();
+    let mut ourselves: Option<(u16, Failure)> = None;
+    for hop in in_order(office, site, hops) {
+        // RFC 5321 §5.1: what is no better than ourselves would only bring it back.
+        if ourselves.as_ref().is_some_and(|(ours, _)| hop.preference >= *ours) {
+            continue;
+        }
+        match by_name(office, site, hop).await {
+            Ok(line) => return Ok(line),
+            Err(failure) if failure.is_us => ourselves = Some((hop.preference, failure)),
+            Err(failure) => {
+                if !failure.full {
+                    site.note_unwell(&hop.host, office.mail.now());
+                }
+                failures.push((hop.preference, failure));
             }
         }
     }
-    Err(together(failures))
+    if let Some((ours, failure)) = ourselves {
+        failures.retain(|(preference, _)| *preference < ours);
+        if failures.is_empty() {
+            return Err(failure);
+        }
+    }
+    Err(together(failures.into_iter().map(|(_, failure)| failure).collect()))
 }
 
 /// Best first; equals in an order of chance (RFC 5321 §5.1); those that failed lately last.
@@ -92,7 +103,8 @@ fn in_order<'h>(office: &Office, site: &Site, hops: &'h [Hop]) -> Vec<&'h Hop> {
 fn together(mut failures: Vec<Failure>) -> Failure {
     let full = failures.iter().any(|failure| failure.full);
     let Some(mut last) = failures.pop() else {
-        return Failure { host: None, reply: Reply::new(451, 4, 4, "there is no host to try"), session: None, full };
+        let reply = Reply::new(451, 4, 4, "there is no host to try");
+        return Failure { host: None, reply, session: None, full, is_us: false };
     };
     if !failures.is_empty() {
         let mut text = String::new();
@@ -111,7 +123,7 @@ fn together(mut failures: Vec<Failure>) -> Failure {
 
 async fn by_name(office: &Arc<Office>, site: &Arc<Site>, hop: &Hop) -> Result<Line, Failure> {
     let host: Arc<str> = hop.host.as_str().into();
-    let failed = |reply| Failure { host: Some(Arc::clone(&host)), reply, session: None, full: false };
+    let failed = |reply| Failure { host: Some(Arc::clone(&host)), reply, session: None, full: false, is_us: false };
     let mut addresses = match office.dns.addresses(&hop.host).await {
         Answer::Found(addresses) => addresses,
         Answer::None | Answer::NoSuchName => {
@@ -174,7 +186,7 @@ async fn fixed(
         place = first.and_then(|first| places(office, site, first, most).take(waiter));
         if place.is_none() {
             let reply = Reply::new(451, 4, 5, "its address has as many connections as it may");
-            return Err(Failure { host: Some(host), reply, session: None, full: true });
+            return Err(Failure { host: Some(host), reply, session: None, full: true, is_us: false });
         }
     }
     open(office, site, Candidate { host, target, demand, server_name, tls, place }).await
@@ -215,9 +227,13 @@ async fn open(office: &Arc<Office>, site: &Arc<Site>, mut candidate: Candidate) 
         }
         Err(stuck) => stuck,
     };
-    office.heard(site, stuck.phase, &stuck.reply, "");
+    if !stuck.is_us {
+        let (phase, reply) = (stuck.phase, &stuck.reply);
+        office.heard(site, Heard { phase, reply, text: "", domain: "", tried: true, repeated: false });
+    }
     let session = stuck.said_by.map(Arc::new);
-    Err(Failure { host: Some(candidate.host), reply: stuck.reply, session, full: false })
+    let is_us = stuck.is_us;
+    Err(Failure { host: Some(candidate.host), reply: stuck.reply, session, full: false, is_us })
 }
 
 /// Counts what TLS came to for the domains whose mail waits, each by the policy that was found for it (RFC 8460 §4.3).
@@ -225,12 +241,14 @@ fn count(office: &Office, site: &Site, candidate: &Candidate, spoken: &Result<(C
     if !site.path.by_mx || candidate.tls == ClientTls::Never {
         return;
     }
+    // Were the session for a report counted, each report would have the next one to tell of.
+    let Some(domains) = site.domains(|outgoing| !office.mail.is_own_report(outgoing)) else { return };
     let keys: Vec<TallyKey> = match (&candidate.demand, &site.path.sts) {
         (egress::TlsDemand::Dane { tlsa, .. }, _) => {
-            site.domains().iter().map(|domain| TallyKey::of_records(domain, tlsa)).collect()
+            domains.iter().map(|domain| TallyKey::of_records(domain, tlsa)).collect()
         }
         (_, Some((domain, policy))) => vec![TallyKey::of_policy(domain, policy)],
-        (_, None) => site.domains().iter().map(|domain| TallyKey::without_policy(domain)).collect(),
+        (_, None) => domains.iter().map(|domain| TallyKey::without_policy(domain)).collect(),
     };
     let host = Some(&*candidate.host);
     let failure = match spoken {
@@ -272,11 +290,19 @@ struct Stuck {
     /// TLS went wrong, and how.
     downgrade: Option<String>,
     tls: Option<TlsResult>,
+    /// The host is ourselves.
+    is_us: bool,
 }
 
 impl Stuck {
     fn new(phase: Phase, reply: Reply) -> Self {
-        Self { phase, reply, said_by: None, downgrade: None, tls: None }
+        Self { phase, reply, said_by: None, downgrade: None, tls: None, is_us: false }
+    }
+
+    /// The host is ourselves (RFC 5321 §5.1).
+    fn ourselves(why: &str) -> Self {
+        let reply = Reply::new(554, 4, 6, format!("the mail loops back to this server: {why}"));
+        Self { is_us: true, ..Self::new(Phase::Connect, reply) }
     }
 }
 
@@ -292,6 +318,9 @@ async fn speak(
     let mut link = egress::dial(&candidate.target, &dial)
         .await
         .map_err(|failure| Stuck::new(Phase::Connect, Reply::new(451, 4, 1, failure.to_string())))?;
+    if site.path.may_loop && office.is_here(link.facts()) {
+        return Err(Stuck::ourselves("the connection to it ends at this server"));
+    }
     let terms = TlsTerms {
         demand: candidate.demand.clone(),
         server_name: candidate.server_name.clone(),
@@ -313,6 +342,10 @@ async fn speak(
     let client = Client::new(client, std::time::Instant::now());
     let mut caller = Caller::new(client, link, office.tls.clone(), terms);
     greet(&mut caller).await?;
+    let called = &caller.machine().capabilities().host;
+    if site.path.may_loop && office.own_names.iter().any(|own| own.eq_ignore_ascii_case(called)) {
+        return Err(Stuck::ourselves(&format!("it calls itself {called}, as we do")));
+    }
     if let Some((user, file)) = &site.path.login
         && let Err(reply) = login::log_in(&mut caller, user, file.as_deref()).await
     {
@@ -349,7 +382,7 @@ async fn greet(caller: &mut Caller<Client>) -> Result<(), Stuck> {
                 let phase = phase(caller, &parted, failed.as_ref());
                 let said_by = refused.then(|| facts(caller, None));
                 let reply = failed.unwrap_or_else(|| conversation::lost(&parted));
-                return Err(Stuck { phase, reply, said_by, downgrade, tls });
+                return Err(Stuck { phase, reply, said_by, downgrade, tls, is_us: false });
             }
         }
     }

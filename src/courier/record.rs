@@ -3,18 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use metrics::counter;
 use posthorn_mail::accept::id_text;
 use posthorn_mail::queue::{Completion, Outcome};
 use posthorn_mail::report::{Finding, Report};
 use posthorn_model::{EnhancedCode, Notify, QueueId};
 use posthorn_report::Action;
 use posthorn_smtp::Reply;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::Office;
+use crate::asked;
+use crate::company::Company;
 use crate::outcome::shown;
 use crate::retry::{self, Next, delta};
 use crate::settle::{Handover, Settled, Verdict};
@@ -47,8 +50,24 @@ pub(crate) struct News {
 
 /// Writes down whatever comes, until nobody can send any more.
 pub(crate) async fn work(office: Arc<Office>) {
-    while let Some(batch) = office.ledger.take(BATCH, LINGER).await {
+    let mut company = Company::default();
+    loop {
+        let taken = match company.is_empty() {
+            true => Ok(office.ledger.take(BATCH, LINGER).await),
+            false => timeout(LOOK, office.ledger.take(BATCH, LINGER)).await,
+        };
+        // Nothing more comes: what waits for company goes, too.
+        let over = matches!(taken, Ok(None));
+        let batch = taken.ok().flatten().unwrap_or_default();
         let now = office.mail.now();
+        let at_once = over || office.is_stopping();
+        let batch = company.part(batch, Instant::now(), |settled| is_told(settled, now), at_once);
+        if batch.is_empty() {
+            match over {
+                true => break,
+                false => continue,
+            }
+        }
         let rulings: Vec<Ruling> = batch.iter().map(|settled| rule(&office, settled, now)).collect();
         let mut pause = FIRST_PAUSE;
         while let Err(error) = write(&office, &batch, &rulings, now).await {
@@ -81,8 +100,9 @@ async fn write(
     let mut reports: Vec<Report> = Vec::new();
     for found in findings.into_values() {
         let Some(outgoing) = found.first().map(|(at, _)| &batch[*at].outgoing) else { continue };
+        let cargo = found.iter().find_map(|(at, _)| batch[*at].cargo.clone());
         let found: Vec<_> = found.into_iter().map(|(_, finding)| finding).collect();
-        reports.extend(office.mail.report(outgoing, &found, None).await?);
+        reports.extend(office.mail.report(outgoing, &found, cargo.as_ref().map(|cargo| &cargo.octets)).await?);
     }
     let completions = batch.iter().zip(rulings).map(|(settled, ruling)| completion(office, settled, ruling, now));
     let recorded = office.mail.queue().complete(completions.collect(), reports).await?;
@@ -124,8 +144,9 @@ fn tell(office: &Office, batch: &[Settled], rulings: &[Ruling], now: DateTime<Ut
         let Some(kind) = ruling.kind else { continue };
         let outgoing = &settled.outgoing;
         let reply = ruling.reply.as_deref().unwrap_or_default();
-        tracing::info!(queue.id = %outgoing.id, message.id = id_text(outgoing.message), to = settled.row.delivery.recipient,
-            host = settled.host.as_deref(), reply, "{kind}");
+        counter!("posthorn_deliveries_total", "outcome" => kind).increment(1);
+        tracing::info!(queue.id = %outgoing.id, message.id = id_text(outgoing.message),
+            recipient = settled.row.delivery.recipient, host = settled.host.as_deref(), reply, "{kind}");
         office.mail.tell((outgoing.message, Some(outgoing.id)), now, kind, trace::attempt(settled, ruling));
     }
 }
@@ -135,15 +156,16 @@ fn rule(office: &Office, settled: &Settled, now: DateTime<Utc>) -> Ruling {
     let reply = settled.reply.as_ref().map(shown);
     let ruling = |kind, outcome| Ruling { kind, outcome, reply: reply.clone(), due: None, attempted: true, news: None };
     match &settled.verdict {
-        Verdict::Deferred => deferred(office, settled, now, reply),
+        Verdict::Deferred | Verdict::NotTried => deferred(office, settled, now, reply),
         Verdict::Delivered(handover) => {
             let wanted = settled.row.delivery.notify.is_some_and(|notify| notify.wants(Notify::SUCCESS));
             let action = match handover {
-                Handover::Final => Some(Action::Delivered),
-                Handover::Relayed => Some(Action::Relayed),
+                Handover::Final => Some(Action::Delivered).filter(|_| wanted),
+                Handover::Relayed => Some(Action::Relayed).filter(|_| wanted),
+                Handover::Unpromised => Some(Action::Relayed),
                 Handover::Passed => None,
             };
-            let news = action.filter(|_| wanted).map(|action| news(action, status(settled.reply.as_ref(), 2)));
+            let news = action.map(|action| news(action, status(settled.reply.as_ref(), 2)));
             Ruling { news, ..ruling(Some("delivered"), Outcome::Gone) }
         }
         Verdict::Failed => {
@@ -163,10 +185,20 @@ fn rule(office: &Office, settled: &Settled, now: DateTime<Utc>) -> Ruling {
     }
 }
 
-/// Tried in vain: another attempt, a word to the sender when it takes long, or the end.
+/// Whether the sender hears of a delivery that was deferred: it is late, or its time is up.
+fn is_told(settled: &Settled, now: DateTime<Utc>) -> bool {
+    let expire = settled.site.as_ref().and_then(|site| site.options.expire).map(|span| span.duration());
+    matches!(settled.verdict, Verdict::Deferred | Verdict::NotTried)
+        && (settled.row.delivery.notice_at.is_some_and(|at| at <= now)
+            || retry::end_of(&settled.outgoing, expire) <= now)
+}
+
+/// Tried in vain, or not tried because others were a moment ago: another attempt, a word to the sender when it takes
+/// long, or the end.
 fn deferred(office: &Office, settled: &Settled, now: DateTime<Utc>, reply: Option<String>) -> Ruling {
     let (outgoing, delivery) = (&settled.outgoing, &settled.row.delivery);
-    let policy = office.policy(outgoing.sender.as_deref());
+    let attempted = settled.verdict != Verdict::NotTried;
+    let policy = office.policy(outgoing.author());
     let own;
     let (policy, expire) = match &settled.site {
         Some(site) if site.options.retry_first.or(site.options.retry_most).or(site.options.expire).is_some() => {
@@ -175,33 +207,35 @@ fn deferred(office: &Office, settled: &Settled, now: DateTime<Utc>, reply: Optio
         }
         _ => (policy, None),
     };
-    let attempts = delivery.attempts.saturating_add(1);
+    // What was not tried waits once more as long as before.
+    let attempts = if attempted { delivery.attempts.saturating_add(1) } else { delivery.attempts.max(1) };
     let end = retry::end_of(outgoing, expire);
     let due = match retry::next(policy, attempts, now, end, office.chance.part()) {
         Next::At(due) => due,
         Next::Expired => {
             let news = News { expired: true, ..news(Action::Failed, EnhancedCode(5, 4, 7)) };
             let (kind, outcome) = (Some("expired"), Outcome::Gone);
-            return Ruling { kind, outcome, reply, due: None, attempted: true, news: Some(news) };
+            return Ruling { kind, outcome, reply, due: None, attempted, news: Some(news) };
         }
     };
-    let asked = settled.site.as_ref().and_then(|site| site.tuned.asked_to_wait(now));
-    let due = match asked.filter(|_| attempts <= ASKED) {
+    let named = settled.reply.as_ref().filter(|reply| settled.session.is_some() && (400..500).contains(&reply.code));
+    let named = named.and_then(|reply| asked::wait(&reply.text));
+    let asked = named.or_else(|| settled.site.as_ref().and_then(|site| site.tuned.asked_to_wait(now)));
+    let due = match asked.filter(|_| attempted && attempts <= ASKED) {
         Some(wait) => (now + delta(wait)).min(end),
         None => due,
     };
     let late = delivery.notice_at.is_some_and(|at| at <= now);
-    // The sender wants to know at that time, not hours later: it is the time of an attempt as well.
-    let by = retry::told_at(outgoing).filter(|by| *by > now);
-    let due = by.filter(|by| delivery.notice_at.is_some_and(|at| at <= *by)).map_or(due, |by| due.min(by));
+    let notice_at = if late { retry::told_at(outgoing).filter(|by| *by > now) } else { delivery.notice_at };
+    // The sender is told when it is due, not hours later, and of how things are then: it is the time of an attempt.
+    let due = notice_at.map_or(due, |at| due.min(at));
     let told = News { retries_until: Some(end), ..news(Action::Delayed, status(settled.reply.as_ref(), 4)) };
-    let notice_at = if late { by } else { delivery.notice_at };
     Ruling {
         kind: Some("deferred"),
-        outcome: Outcome::Deferred { due_at: due, notice_at, attempted: true },
+        outcome: Outcome::Deferred { due_at: due, notice_at, attempted },
         reply,
         due: Some(due),
-        attempted: true,
+        attempted,
         news: late.then_some(told),
     }
 }
@@ -221,6 +255,8 @@ const BATCH: usize = 1000;
 /// How long the first of them waits for others: nobody waits for this commit, and what it costs is shared. What a server
 /// that is killed delivered within this time and did not write down is delivered twice.
 const LINGER: Duration = Duration::from_millis(25);
+/// How often is looked whether what waits for company has it.
+const LOOK: Duration = Duration::from_millis(50);
 /// Attempts for which a receiver's wish to wait comes before the schedule.
 const ASKED: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use posthorn_config::DeliveryPhase as Phase;
-use posthorn_mail::queue::Body;
-use posthorn_model::Notify;
+use posthorn_mail::Reservation;
+use posthorn_mail::convert::{Narrow, Narrowed};
+use posthorn_mail::queue::{Body, Outgoing};
+use posthorn_model::{BodyType, ByMode, Notify};
 use posthorn_net::Called;
 use posthorn_smtp::{Dialect, Envelope, Extension, Reply};
 use tokio::time::{Duration, sleep, timeout};
 
+use crate::adaptive::Heard;
+use crate::conversation::Answer;
 use crate::job::{Job, Row};
 use crate::limit::Place;
 use crate::outcome::Fate;
@@ -48,6 +52,15 @@ struct Session {
     line: Line,
     /// Messages so far.
     carried: u32,
+}
+
+/// What is sent.
+struct Prepared {
+    envelope: Envelope,
+    top: Option<Bytes>,
+    body: Body,
+    /// The memory of a message that was converted.
+    held: Option<Reservation>,
 }
 
 /// Whether the connection is good for another message.
@@ -103,16 +116,23 @@ impl Session {
 
     /// Sends one message and settles what became of its recipients.
     async fn carry(&mut self, mut job: Job) -> Still {
-        let Some((envelope, body)) = self.prepare(&mut job).await else { return Still::Good };
+        let Some(Prepared { envelope, top, body, held }) = self.prepare(&mut job).await else { return Still::Good };
         if !self.office.life.is_valid() {
             // The lease was not renewed in time: nothing is sent before it is.
             self.site.push_back(job);
             return Still::Good;
         }
-        let top = job.outgoing.top.clone().map(Bytes::from);
+        let carried = self.site.carry(job.rows.len());
         let said = conversation::send(&mut self.line.caller, &envelope, top, body, &self.office.mail).await;
+        drop(carried);
+        drop(held);
         let still = if said.over.is_some() { Still::Over } else { Still::Good };
         let rows = std::mem::take(&mut job.rows);
+        if let Some(damage) = &said.damage {
+            // Trying again would find it again.
+            self.set_aside(rows, &job, &format!("its octets: {damage}"));
+            return still;
+        }
         let (mut settled, mut again, mut elsewhere) = (Vec::with_capacity(rows.len()), Vec::new(), Vec::new());
         let mut heard: Option<(Phase, Reply)> = None;
         for (at, row) in rows.into_iter().enumerate() {
@@ -127,7 +147,7 @@ impl Session {
                     continue;
                 }
                 Fate::Deferred => Verdict::Deferred,
-                Fate::Delivered => Verdict::Delivered(self.handover(&row)),
+                Fate::Delivered => Verdict::Delivered(self.handover(&row, &job.outgoing)),
                 Fate::Failed => Verdict::Failed,
             };
             match verdict {
@@ -135,7 +155,7 @@ impl Session {
                 // What was said once about many recipients is one hint.
                 _ if heard.as_ref().is_some_and(|(_, reply)| *reply == answer.reply) => {}
                 _ => {
-                    self.office.heard(&self.site, answer.phase, &answer.reply, &row.delivery.domain);
+                    self.heard(&row, &answer, heard.is_some());
                     heard = Some((answer.phase, answer.reply.clone()));
                 }
             }
@@ -143,7 +163,7 @@ impl Session {
         }
         if let Some((row, answer)) = elsewhere.first() {
             self.site.note_unwell(&self.line.host, self.office.mail.now());
-            self.office.heard(&self.site, answer.phase, &answer.reply, &row.delivery.domain);
+            self.heard(row, answer, heard.is_some());
         }
         let turns = job.turns + 1;
         let more_turns = turns < TURNS;
@@ -162,13 +182,20 @@ impl Session {
         still
     }
 
+    /// What was said about a recipient may match a rule; `repeated` when others of the message were refused before.
+    fn heard(&self, row: &Row, answer: &Answer, repeated: bool) {
+        let (phase, reply, domain) = (answer.phase, &answer.reply, row.delivery.domain.as_str());
+        let tried = row.delivery.attempts > 0;
+        self.office.heard(&self.site, Heard { phase, reply, text: "", domain, tried, repeated });
+    }
+
     /// The envelope and the octets; `None` when there is nothing to send: everything is settled then.
-    async fn prepare(&mut self, job: &mut Job) -> Option<(Envelope, Body)> {
+    async fn prepare(&mut self, job: &mut Job) -> Option<Prepared> {
         let now = self.office.mail.now();
         // What was claimed in an earlier life belongs to others now.
         let claim = self.office.life.claim();
         job.rows.retain(|row| row.delivery.claim.is_none_or(|of| of == claim));
-        let sender = match envelope::sender(&job.outgoing, now) {
+        let mut sender = match envelope::sender(&job.outgoing, now) {
             Ok(sender) => sender,
             Err(why) => {
                 self.set_aside(std::mem::take(&mut job.rows), job, &why);
@@ -192,7 +219,28 @@ impl Session {
         if recipients.is_empty() {
             return None;
         }
-        let size = sender.size.unwrap_or_default();
+        if !self.fits(job, sender.size.unwrap_or_default()) {
+            return None;
+        }
+        let mut body = self.body(job).await?;
+        let mut top = job.outgoing.top.clone().map(Bytes::from);
+        let mut held = None;
+        if self.is_too_wide(&job.outgoing) {
+            let narrow = self.narrow(job, body).await?;
+            // RFC 1870 §6: the size is that of what is sent.
+            sender.size = Some(narrow.size());
+            sender.body = posthorn_smtp::BodyType::SevenBit;
+            if !self.fits(job, narrow.size()) {
+                return None;
+            }
+            (body, top, held) = (Body::Whole(narrow.octets), narrow.top, Some(narrow.held));
+        }
+        let envelope = Envelope { sender, recipients, chunking: self.site.options.chunking };
+        Some(Prepared { envelope, top, body, held })
+    }
+
+    /// Whether the server takes so many octets; if not, everything is settled.
+    fn fits(&mut self, job: &mut Job, size: u64) -> bool {
         if let Some(most) = self.line.caller.machine().capabilities().size.filter(|most| size > *most) {
             // RFC 1870 §6: what is declared too large need not be tried.
             let text = format!("the message has {size} octets, and the server takes no more than {most}");
@@ -200,31 +248,81 @@ impl Session {
             let rows = std::mem::take(&mut job.rows);
             let failed = |row| self.settled(job, row, Verdict::Failed, reply.clone());
             self.office.settle(rows.into_iter().map(failed).collect());
-            return None;
+            return false;
         }
-        let body = match &job.cargo {
-            Some(cargo) => Body::Whole(cargo.octets.clone()),
-            None => match self.office.mail.queue().body(job.outgoing.message, job.outgoing.size).await {
-                Ok(Some(body)) => body,
-                Ok(None) => {
-                    self.set_aside(std::mem::take(&mut job.rows), job, "its octets are lost");
-                    return None;
-                }
-                Err(error) if error.is_damage() => {
-                    self.set_aside(std::mem::take(&mut job.rows), job, &format!("its octets: {error}"));
-                    return None;
-                }
-                Err(error) => {
-                    tracing::error!(queue.id = %job.outgoing.id, %error, "a message that leaves could not be read");
-                    let until = now + BODY_AGAIN;
-                    let rows = std::mem::take(&mut job.rows);
-                    let put_off = |row| Settled::quiet(&job.outgoing, row, Verdict::PutOff(until));
-                    self.office.settle(rows.into_iter().map(put_off).collect());
-                    return None;
-                }
-            },
+        true
+    }
+
+    /// The octets; `None` when they cannot be had: everything is settled then.
+    async fn body(&self, job: &mut Job) -> Option<Body> {
+        if let Some(cargo) = &job.cargo {
+            return Some(Body::Whole(cargo.octets.clone()));
+        }
+        match self.office.mail.queue().body(job.outgoing.message, job.outgoing.size).await {
+            Ok(Some(body)) => Some(body),
+            Ok(None) => {
+                self.set_aside(std::mem::take(&mut job.rows), job, "its octets are lost");
+                None
+            }
+            Err(error) if error.is_damage() => {
+                self.set_aside(std::mem::take(&mut job.rows), job, &format!("its octets: {error}"));
+                None
+            }
+            Err(error) => {
+                tracing::error!(queue.id = %job.outgoing.id, %error, "a message that leaves could not be read");
+                let until = self.office.mail.now() + BODY_AGAIN;
+                let rows = std::mem::take(&mut job.rows);
+                let put_off = |row| Settled::quiet(&job.outgoing, row, Verdict::PutOff(until));
+                self.office.settle(rows.into_iter().map(put_off).collect());
+                None
+            }
+        }
+    }
+
+    /// Whether the server did not offer to take octets such as the message's.
+    fn is_too_wide(&mut self, outgoing: &Outgoing) -> bool {
+        let capabilities = self.line.caller.machine().capabilities();
+        let offers = |extension| capabilities.offers(extension);
+        if outgoing.smtputf8 && !offers(Extension::SmtpUtf8) {
+            // It is refused for that.
+            return false;
+        }
+        match outgoing.body_type {
+            BodyType::SevenBit => false,
+            // RFC 6531 §3.1: who takes UTF-8 takes octets.
+            BodyType::EightBit => !offers(Extension::EightBitMime) && !outgoing.smtputf8,
+            BodyType::Binary => {
+                !(offers(Extension::BinaryMime) && offers(Extension::Chunking) && offers(Extension::Pipelining))
+            }
+        }
+    }
+
+    /// The message for a server that takes seven bits only (RFC 6152 §3); `None` when there is none: everything is settled
+    /// then.
+    async fn narrow(&self, job: &mut Job, body: Body) -> Option<Narrow> {
+        let reply = match self.office.mail.narrow(&job.outgoing, body, &self.line.host).await {
+            Ok(Narrowed::Done(narrow)) => return Some(narrow),
+            Ok(Narrowed::Impossible(why)) => {
+                let text = format!("the server takes seven bits only, and the message cannot be converted: {why}");
+                Reply::new(554, 6, 3, text)
+            }
+            Ok(Narrowed::Busy) => Reply::new(452, 3, 1, "there is no memory at the moment to convert the message"),
+            Err(error) if error.is_damage() => {
+                self.set_aside(std::mem::take(&mut job.rows), job, &format!("its octets: {error}"));
+                return None;
+            }
+            Err(error) => {
+                tracing::error!(queue.id = %job.outgoing.id, %error, "a message that leaves could not be converted");
+                Reply::new(451, 3, 0, "the message could not be converted for a server that takes seven bits only")
+            }
         };
-        Some((Envelope { sender, recipients, chunking: self.site.options.chunking }, body))
+        let verdict = if reply.code >= 500 { Verdict::Failed } else { Verdict::Deferred };
+        let rows = std::mem::take(&mut job.rows);
+        let settled = |row| Settled::new(&job.outgoing, row, verdict.clone(), reply.clone());
+        self.office.settle(
+            rows.into_iter().map(|row| settled(row).at(&self.site, Some(Arc::clone(&self.line.host)))).collect(),
+        );
+        None
     }
 
     /// One poisonous row never stops the rest: it waits for somebody who looks at it.
@@ -236,11 +334,19 @@ impl Session {
 
     fn settled(&self, job: &Job, row: Row, verdict: Verdict, reply: Reply) -> Settled {
         let host = Some(Arc::clone(&self.line.host));
-        Settled::new(&job.outgoing, row, verdict, reply).at(&self.site, host).over(&self.line.facts)
+        // What nobody reports need not be kept in memory until it is recorded.
+        let cargo = job.cargo.as_ref().filter(|_| verdict != Verdict::Delivered(Handover::Passed));
+        Settled::new(&job.outgoing, row, verdict, reply).at(&self.site, host).over(&self.line.facts).bearing(cargo)
     }
 
     /// Who reports that it was delivered.
-    fn handover(&mut self, row: &Row) -> Handover {
+    fn handover(&mut self, row: &Row, outgoing: &Outgoing) -> Handover {
+        let offers_time = self.line.caller.machine().capabilities().offers(Extension::DeliverBy);
+        let by_notice = outgoing.deliver_by.is_some_and(|(_, mode)| mode == ByMode::Notify);
+        let is_last = self.site.path.dialect == Dialect::Lmtp;
+        if by_notice && !offers_time && !is_last && row.delivery.notify != Some(Notify::NEVER) {
+            return Handover::Unpromised;
+        }
         let wanted = row.delivery.notify.is_some_and(|notify| notify.wants(Notify::SUCCESS));
         if !wanted || self.line.caller.machine().capabilities().offers(Extension::Dsn) {
             Handover::Passed

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use posthorn_mail::queue::Outgoing;
 use posthorn_smtp::Reply;
 
-use crate::job::Row;
+use crate::job::{Cargo, Row};
 use crate::site::Site;
 
 /// One delivery that leaves our hands once this is recorded.
@@ -24,6 +24,8 @@ pub(crate) struct Settled {
     pub host: Option<Arc<str>>,
     /// The connection that was used.
     pub session: Option<Arc<SessionFacts>>,
+    /// The message, where it is in memory: a report about it need not read it.
+    pub cargo: Option<Arc<Cargo>>,
 }
 
 /// What is known of a connection.
@@ -42,6 +44,8 @@ pub(crate) struct SessionFacts {
 pub(crate) enum Verdict {
     /// It was tried and will be again.
     Deferred,
+    /// The host failed for others a moment ago, with this reply: nothing was tried for it, but it waits as if.
+    NotTried,
     /// The next host has it.
     Delivered(Handover),
     /// Never.
@@ -63,6 +67,8 @@ pub(crate) enum Handover {
     Passed,
     /// We do: the next host took it, and will not report.
     Relayed,
+    /// We do, also unasked: the next host took it without a promise about the time (RFC 2852 §4.1.4).
+    Unpromised,
 }
 
 impl Settled {
@@ -73,12 +79,26 @@ impl Settled {
 
     /// Without a word.
     pub(crate) fn quiet(outgoing: &Arc<Outgoing>, row: Row, verdict: Verdict) -> Self {
-        Self { outgoing: Arc::clone(outgoing), row, verdict, reply: None, site: None, host: None, session: None }
+        Self {
+            outgoing: Arc::clone(outgoing),
+            row,
+            verdict,
+            reply: None,
+            site: None,
+            host: None,
+            session: None,
+            cargo: None,
+        }
     }
 
     /// On the way there.
     pub(crate) fn at(self, site: &Arc<Site>, host: Option<Arc<str>>) -> Self {
         Self { site: Some(Arc::clone(site)), host, ..self }
+    }
+
+    /// With the message that is in memory.
+    pub(crate) fn bearing(self, cargo: Option<&Arc<Cargo>>) -> Self {
+        Self { cargo: cargo.map(Arc::clone), ..self }
     }
 
     /// Over this connection.

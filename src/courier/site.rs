@@ -4,6 +4,7 @@
 //! every limit allows it. The lock is held for moments only, never across I/O.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -14,13 +15,14 @@ use posthorn_mail::queue::Outgoing;
 use posthorn_smtp::Reply;
 use tokio::sync::Notify;
 
-use crate::adaptive::{Configured, Tuned};
+use crate::adaptive::{Configured, Setting, Tuned};
 use crate::job::{Job, Row};
 use crate::limit::{Limits, Place, Places, Rate, Spur, take_all};
 use crate::office::LOOK_AGAIN;
 use crate::path::Path;
 use crate::retry::delta;
 use crate::settle::{SessionFacts, Settled, Verdict};
+use crate::view::{Adapted, Refusal, SiteView};
 use crate::{Office, session};
 
 /// One site, reached through one binding with one set of options.
@@ -37,6 +39,8 @@ pub(crate) struct Site {
     office: Weak<Office>,
     state: Mutex<State>,
     ready: Notify,
+    /// Deliveries that sessions carry.
+    on_wire: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +63,8 @@ struct State {
     unwell: HashMap<String, DateTime<Utc>>,
     /// A timer will ring.
     timer: bool,
+    /// What was said last that was no success.
+    last_refusal: Option<Refusal>,
     /// The rate that the tuned value asks for.
     tuned_rate: Option<(u32, Arc<Rate>)>,
 }
@@ -81,6 +87,8 @@ pub(crate) struct Failure {
     pub session: Option<Arc<SessionFacts>>,
     /// The site has as many connections as it takes: nothing is wrong.
     pub full: bool,
+    /// The host is ourselves: mail for it would go in a circle.
+    pub is_us: bool,
 }
 
 /// What a session does next.
@@ -92,23 +100,6 @@ pub(crate) enum Turn {
     Leave,
     /// Not before then.
     Wait(DateTime<Utc>),
-}
-
-/// What operators see of a site.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SiteView {
-    /// The MX hosts or the route.
-    pub name: String,
-    /// The binding.
-    pub binding: String,
-    /// Deliveries that wait in memory.
-    pub waiting: usize,
-    /// Connections, open and on their way.
-    pub connections: usize,
-    /// Until when nothing is sent, where that is so.
-    pub suspended_until: Option<DateTime<Utc>>,
-    /// Why nothing can be reached, where that is so.
-    pub down: Option<String>,
 }
 
 impl Site {
@@ -143,6 +134,7 @@ impl Site {
             office: Arc::downgrade(office),
             state: Mutex::default(),
             ready: Notify::new(),
+            on_wire: AtomicUsize::new(0),
         })
     }
 
@@ -179,7 +171,7 @@ impl Site {
                     // Not said to this message: nothing was tried.
                     let failure = Failure { session: None, ..down.failure.clone() };
                     drop(state);
-                    return office.settle(self.failed(job, &failure));
+                    return office.settle(self.failed(job, &failure, Verdict::NotTried));
                 }
                 Some(_) => state.down = None,
                 None => {}
@@ -286,7 +278,8 @@ impl Site {
         };
         match failed {
             Some((jobs, failure)) => {
-                let settled: Vec<_> = jobs.into_iter().flat_map(|job| self.failed(job, &failure)).collect();
+                let settled: Vec<_> =
+                    jobs.into_iter().flat_map(|job| self.failed(job, &failure, Verdict::Deferred)).collect();
                 office.settle(settled);
             }
             None => self.ring_at(office.mail.now() + TimeDelta::seconds(1), &office),
@@ -367,6 +360,17 @@ impl Site {
         });
     }
 
+    /// Notes what was said that was no success.
+    pub(crate) fn note_refusal(&self, at: DateTime<Utc>, reply: &str) {
+        self.state.lock().last_refusal = Some(Refusal { at, reply: reply.to_owned() });
+    }
+
+    /// So many deliveries are on the wire, as long as what comes back lives.
+    pub(crate) fn carry(self: &Arc<Self>, deliveries: usize) -> Carried {
+        self.on_wire.fetch_add(deliveries, Ordering::Relaxed);
+        Carried(Arc::clone(self), deliveries)
+    }
+
     /// A host failed: others are preferred for a while.
     pub(crate) fn note_unwell(&self, host: &str, now: DateTime<Utc>) {
         let mut state = self.state.lock();
@@ -418,9 +422,10 @@ impl Site {
         job.rows.into_iter().map(put_off).collect()
     }
 
-    fn failed(self: &Arc<Self>, job: Job, failure: &Failure) -> Vec<Settled> {
+    fn failed(self: &Arc<Self>, job: Job, failure: &Failure, verdict: Verdict) -> Vec<Settled> {
+        let verdict = if failure.is_us { Verdict::Failed } else { verdict };
         let failed = |row| {
-            let settled = Settled::new(&job.outgoing, row, Verdict::Deferred, failure.reply.clone());
+            let settled = Settled::new(&job.outgoing, row, verdict.clone(), failure.reply.clone());
             Settled { session: failure.session.clone(), ..settled.at(self, failure.host.clone()) }
         };
         job.rows.into_iter().map(failed).collect()
@@ -432,32 +437,49 @@ impl Site {
         state.jobs == 0 && state.sessions == 0
     }
 
-    /// The domains of what waits, a few of them: whose mail a new connection is for.
-    pub(crate) fn domains(&self) -> Vec<String> {
+    /// The domains of what waits and counts, a few of them: whose mail a new connection is for. `None` when something
+    /// waits and nothing of it counts.
+    pub(crate) fn domains(&self, counts: impl Fn(&Outgoing) -> bool) -> Option<Vec<String>> {
         const LOOKED_AT: usize = 50;
         const MOST: usize = 10;
         let state = self.state.lock();
-        let rows = state.lanes.iter().flatten().take(LOOKED_AT).flat_map(|job| &job.rows);
-        let mut domains: Vec<String> = Vec::new();
-        for row in rows {
-            if domains.len() < MOST && !domains.contains(&row.delivery.domain) {
-                domains.push(row.delivery.domain.clone());
+        let (mut domains, mut some): (Vec<String>, _) = (Vec::new(), state.jobs == 0);
+        for job in state.lanes.iter().flatten().take(LOOKED_AT).filter(|job| counts(&job.outgoing)) {
+            some = true;
+            for row in &job.rows {
+                if domains.len() < MOST && !domains.contains(&row.delivery.domain) {
+                    domains.push(row.delivery.domain.clone());
+                }
             }
         }
-        domains
+        some.then_some(domains)
     }
 
     /// What operators see.
     pub(crate) fn view(&self, now: DateTime<Utc>) -> SiteView {
         let state = self.state.lock();
         let down = state.down.as_ref().filter(|down| down.until > now);
+        let configured = self.options.connections.limit().map(|most| most as usize);
+        let tuned = self.tuned.holding(now).connections.map(|most| most as usize);
+        let adapted = |(setting, value, until, rule): (Setting, u32, DateTime<Utc>, String)| Adapted {
+            setting: setting.word().to_owned(),
+            value,
+            until,
+            rule,
+        };
         SiteView {
             name: self.path.name.to_string(),
             binding: self.binding.name.clone(),
+            hosts: self.path.host_names(),
             waiting: state.rows,
+            in_delivery: self.on_wire.load(Ordering::Relaxed),
             connections: state.sessions,
+            connections_most: configured.into_iter().chain(tuned).chain(state.cap).min(),
             suspended_until: self.suspended_until(now),
             down: down.map(|down| crate::outcome::shown(&down.failure.reply)),
+            down_until: down.map(|down| down.until),
+            last_refusal: state.last_refusal.clone(),
+            adapted: self.tuned.values().into_iter().map(adapted).collect(),
         }
     }
 }
@@ -530,6 +552,16 @@ impl Idle {
 impl Drop for Idle {
     fn drop(&mut self) {
         self.0.state.lock().idle -= 1;
+    }
+}
+
+/// Deliveries on the wire.
+#[derive(Debug)]
+pub(crate) struct Carried(Arc<Site>, usize);
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.0.on_wire.fetch_sub(self.1, Ordering::Relaxed);
     }
 }
 

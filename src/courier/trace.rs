@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use posthorn_report::classify_reply;
 
 use crate::adaptive::Change;
+use crate::outcome::shown_by_line;
 use crate::record::Ruling;
 use crate::settle::{Settled, Verdict};
 
@@ -15,7 +16,10 @@ pub(crate) fn attempt(settled: &Settled, ruling: &Ruling) -> String {
     let delivery = &settled.row.delivery;
     object.text("recipient", &delivery.recipient);
     if let Some(reply) = &ruling.reply {
-        object.text("reply", reply);
+        match settled.reply.as_ref().filter(|reply| reply.text.contains('\n')) {
+            Some(reply) => object.text("reply", &shown_by_line(reply)),
+            None => object.text("reply", reply),
+        }
         if !matches!(settled.verdict, Verdict::Delivered(_)) {
             let class = classify_reply(reply).class;
             object.text("class", &format!("{} {}", class.number(), class.name()));
@@ -40,8 +44,18 @@ pub(crate) fn attempt(settled: &Settled, ruling: &Ruling) -> String {
             object.text("tls_problem", problem);
         }
     }
+    if let Some(route) = &settled.row.told.route {
+        object.text("route", route);
+    }
+    if let Some(problem) = &settled.row.told.sts_problem {
+        object.text("mta_sts", problem);
+    }
     if ruling.attempted {
         object.number("attempt", u64::from(delivery.attempts) + 1);
+    }
+    if settled.verdict == Verdict::NotTried {
+        let host = settled.host.as_deref().unwrap_or("the host");
+        object.text("why", &format!("not tried: {host} failed a moment ago"));
     }
     if let Some(due) = ruling.due {
         object.time("next", due);
@@ -123,7 +137,42 @@ impl Object {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use posthorn_mail::queue::Outcome;
+    use posthorn_smtp::Reply;
+
     use super::*;
+    use crate::job::Told;
+    use crate::job::tests::job;
+
+    #[test]
+    fn an_attempt_tells_why_it_went_this_way() {
+        let mut job = job(&["a@example.org"]);
+        let mut row = job.rows.remove(0);
+        row.told = Told { route: Some("route 1: senders a.test → mx".into()), sts_problem: Some("no policy".into()) };
+        let reply = Reply::new(451, 4, 1, "refused\nby all");
+        let mut settled = Settled::new(&job.outgoing, row, Verdict::NotTried, reply);
+        settled.host = Some(Arc::from("mx.example.org"));
+        let ruling = Ruling {
+            kind: Some("deferred"),
+            outcome: Outcome::Returned,
+            reply: Some("451 4.4.1 refused by all".to_owned()),
+            due: None,
+            attempted: false,
+            news: None,
+        };
+        let detail = attempt(&settled, &ruling);
+        for part in [
+            r#""route":"route 1: senders a.test → mx""#,
+            r#""mta_sts":"no policy""#,
+            r#""reply":"451 4.4.1 refused\u000aby all""#,
+            r#""why":"not tried: mx.example.org failed a moment ago""#,
+        ] {
+            assert!(detail.contains(part), "{part} in {detail}");
+        }
+        assert!(!detail.contains("attempt\""), "{detail}");
+    }
 
     #[test]
     fn what_others_say_cannot_break_out() {

@@ -13,6 +13,26 @@ pub(crate) struct Heard<'a> {
     pub text: &'a str,
     /// The recipient's domain.
     pub domain: &'a str,
+    /// Not the first try: what greylists has let it pass.
+    pub tried: bool,
+    /// Others of the same transaction were told so before.
+    pub repeated: bool,
+}
+
+impl Heard<'_> {
+    /// Whether it tells how the site as a whole is, and not what it thinks of one recipient or one message.
+    pub(crate) fn is_about_site(&self) -> bool {
+        let subject = self.reply.enhanced.map_or(0, |enhanced| enhanced.1);
+        match self.phase {
+            _ if self.repeated => false,
+            // No words of the site's: it could not be reached, or nothing secret could be said to it.
+            DeliveryPhase::Connect | DeliveryPhase::Starttls | DeliveryPhase::Auth => false,
+            // A mailbox, an address, the network, the protocol.
+            _ if matches!(subject, 1 | 2 | 4 | 5) => false,
+            DeliveryPhase::Greeting | DeliveryPhase::Ehlo | DeliveryPhase::Mail => true,
+            _ => self.tried || self.reply.code == 421 || subject == 3,
+        }
+    }
 }
 
 /// Whether a rule that concerns the site matches what was said.
@@ -74,7 +94,7 @@ mod tests {
         reply: &Reply,
     ) -> Option<&'a DeliveryRule> {
         let text = shown(reply);
-        let heard = Heard { phase, reply, text: &text, domain: "example.com" };
+        let heard = Heard { phase, reply, text: &text, domain: "example.com", tried: false, repeated: false };
         rules.iter().find(|rule| rule.concerns(heard.domain, [host]) && matches(rule, heard))
     }
 
@@ -118,7 +138,8 @@ mod tests {
                 Some(Action::ReduceConnections),
             ),
             ("mx1.example.net", Rcpt, Reply::new(550, 1, 1, "no such user"), None),
-            ("notgoogle.example", Body, Reply::new(421, 7, 28, "odd"), None),
+            ("notgoogle.example", Body, Reply::new(421, 7, 28, "odd"), Some(Action::Suspend)),
+            ("notgoogle.example", Body, Reply::new(521, 7, 28, "odd"), None),
         ];
         for (host, phase, reply, action) in cases {
             assert_eq!(acting(&rules, host, phase, &reply).map(|rule| rule.action), action, "{host} {reply:?}");
@@ -129,7 +150,14 @@ mod tests {
     fn every_condition_is_heeded() {
         let mut rule = built_in().expect("sound").pop().expect("a rule");
         let reply = Reply::plain(451, "greylisted");
-        let heard = Heard { phase: DeliveryPhase::Rcpt, reply: &reply, text: "451 greylisted", domain: "example.com" };
+        let heard = Heard {
+            phase: DeliveryPhase::Rcpt,
+            reply: &reply,
+            text: "451 greylisted",
+            domain: "example.com",
+            tried: false,
+            repeated: false,
+        };
         assert!(matches(&rule, heard));
         rule.phase = Some(DeliveryPhase::Data);
         assert!(!matches(&rule, heard));
