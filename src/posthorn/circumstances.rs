@@ -31,6 +31,16 @@ impl Default for Circumstances {
 }
 
 impl Circumstances {
+    /// The clock, which lasts as long as the appliance.
+    pub(crate) fn take_clock(&mut self) -> Box<dyn Clock> {
+        std::mem::replace(&mut self.clock, Box::new(SystemClock))
+    }
+
+    /// What the courier is told.
+    pub(crate) fn courier(&self, config: &Config) -> posthorn_courier::Settings {
+        posthorn_courier::Settings { mx_port: self.mx_port, ..posthorn_courier::Settings::of(config) }
+    }
+
     /// What the courier stands on: resolver, authorities, MTA-STS.
     pub(crate) fn ground(&self, config: &Config) -> anyhow::Result<Ground> {
         let options = DnsOptions {

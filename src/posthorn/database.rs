@@ -10,11 +10,13 @@ use posthorn_mail::{Mail, Settings};
 use posthorn_store::{Options, Store};
 use tokio::time::{Instant, sleep};
 
+use crate::backup;
 use crate::private_postgres::{self, PrivatePostgres};
 use crate::secrets;
+use crate::serve::interrupted;
 
-/// Octets of message bodies that a command may hold.
-const COMMAND_BODY_MEMORY: usize = 64 << 20;
+/// Octets of message bodies that a command may hold: it has one large one at a time, and refuses none that is stored.
+const COMMAND_BODY_MEMORY: usize = 1 << 30;
 /// A command does one thing after the other.
 const COMMAND_CONNECTIONS: u32 = 2;
 
@@ -95,11 +97,11 @@ impl Database {
         self.private.as_ref()
     }
 
-    /// Opens the store: checks the version, migrates.
+    /// Opens the store: checks the version, migrates, after a backup where the database is in use.
     ///
     /// # Errors
     /// With what to do about it where that is known.
-    pub async fn store(&self, section: &posthorn_config::Database) -> anyhow::Result<Store> {
+    pub async fn store(&self, config: &Config, section: &posthorn_config::Database) -> anyhow::Result<Store> {
         let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
         let options = Options {
             url: self.url.clone(),
@@ -107,7 +109,13 @@ impl Database {
             writers: count(section.writers),
             batch: count(section.batch_rows),
         };
-        Store::open(&options).await.map_err(|error| self.explained(error))
+        match Store::open_as_is(&options).await {
+            Err(posthorn_store::Error::Outdated { .. }) => {
+                backup::upgrade::upgrade(config, &self.url).await?;
+                Store::open(&options).await.map_err(|error| self.explained(error))
+            }
+            opened => opened.map_err(|error| self.explained(error)),
+        }
     }
 
     /// Stops the private server when it is ours.
@@ -128,8 +136,26 @@ impl Database {
                 "; is it running, and is database.url right? Without database.url, Posthorn runs a PostgreSQL of its own"
             }
         };
-        anyhow::anyhow!("{} cannot be opened: {error}{advice}", self.shown)
+        let text = format!("{} cannot be opened: {error}{advice}", self.shown);
+        if error.is_lost_connection() { Away(text).into() } else { anyhow::anyhow!(text) }
     }
+}
+
+/// The database does not answer: what was asked may succeed later.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Away(pub(crate) String);
+
+/// Whether something failed because the database does not answer.
+#[must_use]
+pub fn is_away(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let store = match cause.downcast_ref() {
+            Some(posthorn_mail::Error::Store(error)) => Some(error),
+            _ => cause.downcast_ref::<posthorn_store::Error>(),
+        };
+        cause.is::<Away>() || store.is_some_and(posthorn_store::Error::is_lost_connection)
+    })
 }
 
 /// Does a command's work on the duties, and closes everything behind it however it ends.
@@ -137,11 +163,22 @@ impl Database {
 /// # Errors
 /// When the database cannot be opened, or what the work says.
 pub async fn with_mail<T>(loaded: &Loaded, work: impl AsyncFnOnce(&Mail) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    with_mail_at(loaded, async |mail, _| work(mail).await).await
+}
+
+/// The same for work that also has a connection of its own, to this URL.
+///
+/// # Errors
+/// As [`with_mail`].
+pub async fn with_mail_at<T>(
+    loaded: &Loaded,
+    work: impl AsyncFnOnce(&Mail, &str) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let database = Database::open_beside(&loaded.config).await?;
     let done = tokio::select! {
-        done = on_mail(&database, &loaded.config, work) => done,
+        done = on_mail(&database, &loaded.config, async |mail| work(mail, database.url()).await) => done,
         // Our private server must not be left behind.
-        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into).and_then(|()| bail!("interrupted")),
+        why = interrupted() => Err(why),
     };
     database.close().await;
     done
@@ -160,7 +197,7 @@ async fn on_mail<T>(
 
 async fn open_mail(database: &Database, config: &Config) -> anyhow::Result<Mail> {
     let section = posthorn_config::Database { connections: COMMAND_CONNECTIONS, writers: 1, ..config.database.clone() };
-    let store = database.store(&section).await?;
+    let store = database.store(config, &section).await?;
     let settings = Settings { body_memory: COMMAND_BODY_MEMORY, ..secrets::settings_at_hand(config) };
     Mail::new(store, settings).await.context("the database cannot be read")
 }

@@ -3,29 +3,45 @@
 mod account;
 mod alias;
 mod apply;
+mod backup;
 mod check;
 mod config;
+mod daily;
 mod dkim;
+mod doctor;
 mod domain;
+mod ending;
+mod filter;
+mod health;
+mod import;
+mod listener;
+mod migrate;
+mod policy;
+mod quarantine;
 mod queue;
+mod restore;
+mod revision;
+mod snmp;
 mod suppression;
+mod top;
 mod trace;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
 use posthorn_config::{Loaded, Problems, Sources, load};
 use posthorn_mail::directory::Unfit;
+use posthorn_mail::feedback::ReportKind;
 use posthorn_model::Domain;
 use serde::Serialize;
 
-use crate::database::chain;
-use crate::logging::{self, Voice};
-use crate::output::{Output, tell};
+use crate::logging::Voice;
+use crate::output::Output;
 use crate::{demo, serve};
+
+use ending::{end, with_runtime};
 
 /// Read when no `--config` is given and it exists.
 const DEFAULT_FILE: &str = "/etc/posthorn/posthorn.toml";
@@ -96,10 +112,45 @@ enum Command {
     /// Administer the recipients that nothing is sent to
     #[command(subcommand)]
     Suppression(suppression::Suppressions),
+    /// See and steer what is refused before it is accepted
+    #[command(subcommand)]
+    Policy(policy::Policies),
+    /// See and steer how mail is judged
+    #[command(subcommand)]
+    Filter(filter::Filters),
+    /// See, release and delete mail that is held
+    #[command(subcommand)]
+    Quarantine(quarantine::Quarantines),
+    /// See what others report about mail in our domains' names (DMARC), and what we report to them
+    #[command(subcommand)]
+    Dmarc(daily::Dailies),
+    /// See what others report about TLS towards our domains, and what we report to them
+    #[command(subcommand)]
+    TlsReport(daily::Dailies),
+    /// Take over what other programs were told, and the mail that they keep
+    #[command(subcommand)]
+    Import(import::Imports),
+    /// See, close and open the addresses of the running server
+    #[command(subcommand)]
+    Listener(listener::Listeners),
     /// Make domains, accounts and aliases equal to a file
     Apply(apply::Args),
     /// Prove that the stored mail is consistent
     Check(check::Args),
+    /// Look for what would keep mail from flowing: names, records, certificates, rights, PostgreSQL
+    Doctor(doctor::Args),
+    /// Write everything that a server needs into one file, while it serves
+    Backup(backup::Args),
+    /// Put a backup into an empty database, or one account's mail beside what is there
+    Restore(restore::Args),
+    /// Bring the database's schema up to this program's
+    Migrate(migrate::Args),
+    /// Tell whether the server that runs is well; exit code 0 or 1
+    Health(health::Args),
+    /// Show what the server that runs does at this moment
+    Top(top::Args),
+    /// Answer net-snmp's snmpd by pass_persist with what is counted, as AMAVIS-MIB names it
+    Snmp(snmp::Args),
     /// Check, show and explain the configuration
     #[command(subcommand)]
     Config(config::Configs),
@@ -118,7 +169,8 @@ pub struct Misuse(pub String);
 struct Told;
 
 /// Does what the process's arguments say: exit code 0 when done, 1 when refused or failed, 2 when the arguments or
-/// the configuration cannot be used.
+/// the configuration cannot be used, 69 when no server runs that could be asked, 75 when the database is away. A server
+/// whose configuration cannot be used ends with 78.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -129,9 +181,10 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    let serves = matches!(arguments.command, Command::Serve);
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => end(&error),
+        Err(error) => end(&error, serves),
     }
 }
 
@@ -141,38 +194,46 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     match command {
         Command::Config(command) => return config::run(&global, command, &mut output),
         Command::Version => return version(&mut output),
+        // Whoever runs the agent need not read the configuration.
+        Command::Snmp(args) => return snmp::run(&args),
         _ => {}
     }
     let loaded = global.load()?;
     if matches!(command, Command::Serve) {
         // What `config check` would say keeps the server from starting, with file, line and key.
-        let problems = posthorn_config::check(&loaded);
+        let problems = crate::soundness::problems(&loaded, true);
         if !problems.is_empty() {
             return Err(Problems(problems).into());
         }
     }
     let voice = if matches!(command, Command::Serve) { Voice::Server } else { Voice::Command };
-    logging::start(&loaded.config.log, voice)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
-    let done = runtime.block_on(async {
-        match command {
-            Command::Account(command) => account::run(&loaded, command, &mut output).await,
-            Command::Alias(command) => alias::run(&loaded, command, &mut output).await,
-            Command::Apply(args) => apply::run(&loaded, &args, &mut output).await,
-            Command::Check(args) => check::run(&loaded, &args, &mut output).await,
-            Command::Dkim(command) => dkim::run(&loaded, command, &mut output).await,
-            Command::Domain(command) => domain::run(&loaded, command, &mut output).await,
-            Command::Demo(args) => demo::run(&args).await,
-            Command::Queue(command) => queue::run(&loaded, command, &mut output).await,
-            Command::Serve => serve::serve(&loaded).await,
-            Command::Suppression(command) => suppression::run(&loaded, command, &mut output).await,
-            Command::Trace(args) => trace::run(&loaded, args, &mut output).await,
-            Command::Config(_) | Command::Version => Ok(()),
-        }
-    });
-    // A thread may still wait for a word from the terminal.
-    runtime.shutdown_timeout(LAST_WORD);
-    done
+    with_runtime(&loaded, voice, async |loaded| match command {
+        Command::Account(command) => account::run(loaded, command, &mut output).await,
+        Command::Alias(command) => alias::run(loaded, command, &mut output).await,
+        Command::Apply(args) => apply::run(loaded, &args, &mut output).await,
+        Command::Backup(args) => backup::run(loaded, &args, &mut output).await,
+        Command::Restore(args) => restore::run(loaded, &args, &mut output).await,
+        Command::Migrate(args) => migrate::run(loaded, &args, &mut output).await,
+        Command::Check(args) => check::run(loaded, &args, &mut output).await,
+        Command::Dkim(command) => dkim::run(loaded, command, &mut output).await,
+        Command::Dmarc(command) => daily::run(loaded, ReportKind::Dmarc, command, &mut output).await,
+        Command::TlsReport(command) => daily::run(loaded, ReportKind::Tls, command, &mut output).await,
+        Command::Doctor(args) => doctor::run(loaded, &args, &mut output).await,
+        Command::Domain(command) => domain::run(loaded, command, &mut output).await,
+        Command::Filter(command) => filter::run(loaded, command, &mut output).await,
+        Command::Quarantine(command) => quarantine::run(loaded, command, &mut output).await,
+        Command::Health(args) => health::run(loaded, &args, &mut output).await,
+        Command::Import(command) => import::run(loaded, command, &mut output).await,
+        Command::Policy(command) => policy::run(loaded, command, &mut output).await,
+        Command::Demo(args) => demo::run(&args).await,
+        Command::Queue(command) => queue::run(loaded, command, &mut output).await,
+        Command::Listener(command) => listener::run(loaded, command, &mut output).await,
+        Command::Serve => serve::serve(global.sources(), loaded).await,
+        Command::Suppression(command) => suppression::run(loaded, command, &mut output).await,
+        Command::Top(args) => top::run(loaded, &args, &mut output).await,
+        Command::Trace(args) => trace::run(loaded, args, &mut output).await,
+        Command::Config(_) | Command::Version | Command::Snmp(_) => Ok(()),
+    })
 }
 
 fn version(output: &mut Output) -> anyhow::Result<()> {
@@ -183,19 +244,6 @@ fn version(output: &mut Output) -> anyhow::Result<()> {
     }
     let version = Version { name: "posthorn", version: env!("CARGO_PKG_VERSION") };
     output.answer(&version, || format!("{} {}", version.name, version.version))
-}
-
-/// Says why, and with which code the process ends.
-fn end(error: &anyhow::Error) -> ExitCode {
-    if error.is::<Told>() {
-        return ExitCode::FAILURE;
-    }
-    if let Some(problems) = error.downcast_ref::<Problems>() {
-        tell(&problems.to_string());
-        return ExitCode::from(2);
-    }
-    tell(&format!("posthorn: {}", chain(error)));
-    ExitCode::from(if error.is::<Misuse>() { 2 } else { 1 })
 }
 
 /// A refusal of a duty as the failure of a command.
@@ -276,6 +324,21 @@ mod tests {
             "posthorn alias set i@example.org --targets a@example.org --disable",
             "posthorn alias remove i@example.org",
             "posthorn check --repair --json",
+            "posthorn backup /backups --keep 7 --level 9",
+            "posthorn backup - --without-secrets",
+            "posthorn backup verify a.tar --quick --json",
+            "posthorn backup show -",
+            "posthorn restore a.tar --replace --hold-queue --files /x",
+            "posthorn restore a.tar --account a@example.org --into b@example.org --folder INBOX --folder Sent",
+            "posthorn migrate --dry-run --sql",
+            "posthorn migrate status",
+            "posthorn doctor example.org --probe example.com --quiet",
+            "posthorn doctor --no-probe --json",
+            "posthorn health",
+            "posthorn health live --json",
+            "posthorn top --once",
+            "posthorn top --every 5",
+            "posthorn snmp --from 127.0.0.1:9464",
             "posthorn queue list --domain example.com --state deferred --older-than 2h --limit 5 --after 1f --json",
             "posthorn queue list --count",
             "posthorn queue show 1f2e3d",
@@ -302,8 +365,41 @@ mod tests {
             "posthorn suppression list --sender example.org",
             "posthorn suppression add a@example.com --sender example.org --reason gone --for 14d",
             "posthorn suppression remove a@example.com",
+            "posthorn policy greylist enable --to there.example",
+            "posthorn policy greylist disable --to a@example.org --from 192.0.2.0/24 --note why",
+            "posthorn policy greylist delete --from .example.com",
+            "posthorn policy greylist held --to a@example.org --limit 5",
+            "posthorn policy greylist pass 192.0.2.1",
+            "posthorn policy greylist whitelist add ~.example.com --to example.org",
+            "posthorn policy greylist whitelist remove user@*",
+            "posthorn policy greylist domains add example.com",
+            "posthorn policy greylist domains refresh",
+            "posthorn policy throttle set outbound example.org --period 1h --messages 100 --window leaky --per together",
+            "posthorn policy throttle delete external 192.0.2.1",
+            "posthorn policy throttle usage",
+            "posthorn policy throttle reset a@example.org",
+            "posthorn policy throttle reset --kind inbound --who *",
+            "posthorn policy list in add example.com 192.0.2.1 --black --for a@example.org",
+            "posthorn policy list out remove --all --for *",
+            "posthorn policy list in list --white --json",
+            "posthorn policy access set all@example.org members-and-moderators --moderator a@example.org",
+            "posthorn policy access open all@example.org",
+            "posthorn policy banned forgive 192.0.2.0/24",
+            "posthorn policy explain --client 192.0.2.1 --from <> --to a@example.org --to b@example.org --size 1MiB",
+            "posthorn policy why --to a@example.org --from <> --client ::1 --newer-than 1h",
+            "posthorn policy service list",
+            "posthorn import iredapd postgresql://me@host/iredapd dump.sql --dry-run --triplets",
+            "posthorn import maildir /var/vmail/a/Maildir --account a@example.org --dry-run --json",
             "posthorn apply file.toml --dry-run --prune",
             "posthorn config check --without-files",
+            "posthorn config reload --json",
+            "posthorn config log --limit 5 --all",
+            "posthorn config diff",
+            "posthorn config diff 3 4 --files",
+            "posthorn config rollback 3 --apply",
+            "posthorn listener list --json",
+            "posthorn listener disable smtp *:25",
+            "posthorn listener enable smtp",
             "posthorn config show server.hostname",
             "posthorn config reference",
             "posthorn config schema",
@@ -324,6 +420,14 @@ mod tests {
         for line in [
             "posthorn",
             "posthorn domain add -x-",
+            "posthorn backup",
+            "posthorn backup /x --level 20",
+            "posthorn backup /x --keep 0",
+            "posthorn backup verify",
+            "posthorn restore",
+            "posthorn restore a.tar --folder INBOX",
+            "posthorn restore a.tar --account a@example.org --replace",
+            "posthorn migrate --sql",
             "posthorn account add nobody",
             "posthorn account add a@b.c --quota many",
             "posthorn account add a@b.c --password secret",
@@ -336,6 +440,10 @@ mod tests {
             "posthorn alias set i@b.c",
             "posthorn config explain --listener smtp",
             "posthorn config explain --listener smtp --peer example.org",
+            "posthorn config log --limit 0",
+            "posthorn config rollback",
+            "posthorn listener disable",
+            "posthorn listener disable smtp nowhere",
             "posthorn queue",
             "posthorn queue list --count --limit 5",
             "posthorn queue show xyz",
@@ -349,6 +457,16 @@ mod tests {
             "posthorn dkim create example.org --algorithm dsa",
             "posthorn dkim remove example.org",
             "posthorn suppression add nobody",
+            "posthorn policy greylist enable --to a@b@c",
+            "posthorn policy throttle set sideways * --period 1h --messages 1",
+            "posthorn policy list in add example.com",
+            "posthorn policy list in add example.com --white --black",
+            "posthorn policy list out remove",
+            "posthorn policy access set all@example.org friends",
+            "posthorn policy why --client example.org",
+            "posthorn import iredapd",
+            "posthorn import maildir /var/vmail/a/Maildir",
+            "posthorn import maildir --account a@example.org",
             "posthorn config explain",
             "posthorn config explain --delivery",
             "posthorn config explain --domain example.com",

@@ -2,6 +2,7 @@
 
 mod filter;
 mod shown;
+mod sites;
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
@@ -54,6 +55,10 @@ pub(super) enum View {
     Resume(Target),
     /// List what is suspended
     Suspensions,
+    /// List the receivers that running servers know: connections, what waits, whether they can be reached
+    Sites,
+    /// List what replies of receivers changed about delivery
+    Adapted,
     /// Say what a reply or a bounce means, and which rule says so
     Classify { text: String },
 }
@@ -144,7 +149,7 @@ pub(super) async fn run(loaded: &Loaded, command: Queues, output: &mut Output) -
     match command {
         Queues::Change(change) => {
             let (chosen, orders) = change.orders(loaded)?;
-            with_mail(loaded, async |mail| obey(mail, chosen, &orders, output).await).await
+            with_mail(loaded, async |mail| obey(mail, loaded, (chosen, &orders), output).await).await
         }
         Queues::View(view) => with_mail(loaded, async |mail| look(mail, loaded, view, output).await).await,
     }
@@ -152,7 +157,7 @@ pub(super) async fn run(loaded: &Loaded, command: Queues, output: &mut Output) -
 
 async fn look(mail: &Mail, loaded: &Loaded, view: View, output: &mut Output) -> anyhow::Result<()> {
     match view {
-        View::List(list) => show_list(mail, list, output).await,
+        View::List(list) => show_list(mail, loaded, list, output).await,
         View::Show { id } => show(mail, id, output).await,
         View::Suspend { what, span, note } => {
             if let Some(binding) = &what.binding {
@@ -162,6 +167,8 @@ async fn look(mail: &Mail, loaded: &Loaded, view: View, output: &mut Output) -> 
         }
         View::Resume(what) => resume(mail, &what.suspended()?, output).await,
         View::Suspensions => suspensions(mail, output).await,
+        View::Sites => sites::sites(mail, output).await,
+        View::Adapted => sites::values_adapted(mail, output).await,
         View::Classify { text } => classify(mail, &text, output),
     }
 }
@@ -253,14 +260,26 @@ fn known_binding(loaded: &Loaded, name: &str) -> anyhow::Result<()> {
     Err(Misuse(format!("there is no binding \"{name}\"")).into())
 }
 
-async fn show_list(mail: &Mail, list: List, output: &mut Output) -> anyhow::Result<()> {
+/// Refuses the binding of a condition that selected nothing when there is no such binding. Where it did, mail stands in
+/// the queue that left from it before it was removed.
+fn perhaps_misspelt(loaded: &Loaded, selection: &Selection) -> anyhow::Result<()> {
+    selection.filter.binding.as_deref().map_or(Ok(()), |binding| known_binding(loaded, binding))
+}
+
+async fn show_list(mail: &Mail, loaded: &Loaded, list: List, output: &mut Output) -> anyhow::Result<()> {
     let now = mail.now();
     let selection = list.conditions.selection(now);
     if list.count {
         let count = mail.queue().count(&selection).await?;
+        if count == 0 {
+            perhaps_misspelt(loaded, &selection)?;
+        }
         return output.answer(&json!({ "count": count }), || count.to_string());
     }
     let entries = mail.queue().list(&selection, list.after, list.limit).await?;
+    if entries.is_empty() {
+        perhaps_misspelt(loaded, &selection)?;
+    }
     let suspensions = mail.queue().suspensions().await?;
     let row = |entry: &Entry| Shown::new(&entry.outgoing, &entry.delivery).under(&suspensions);
     let rows: Vec<_> = entries.iter().map(row).collect();
@@ -276,7 +295,9 @@ async fn show_list(mail: &Mail, list: List, output: &mut Output) -> anyhow::Resu
 struct Envelope {
     queue_id: QueueId,
     message: String,
+    /// Who wrote it, where the return path is one of ours.
     sender: Option<String>,
+    return_path: Option<String>,
     origin: &'static str,
     size: u64,
     accepted_at: DateTime<Utc>,
@@ -296,7 +317,8 @@ impl Envelope {
         Self {
             queue_id: outgoing.id,
             message: outgoing.message.to_string(),
-            sender: outgoing.sender.clone(),
+            sender: outgoing.author().map(str::to_owned),
+            return_path: outgoing.sender.clone(),
             origin: outgoing.origin.word(),
             size: outgoing.size,
             accepted_at: outgoing.accepted_at,
@@ -319,6 +341,7 @@ impl Envelope {
             ("message", self.message.clone()),
             ("message-id", text(&self.header_id)),
             ("from", sender(self.sender.as_deref())),
+            ("return path", text(&self.return_path.clone().filter(|_| self.return_path != self.sender))),
             ("came as", self.origin.to_owned()),
             ("size", size(self.size)),
             ("accepted", time(self.accepted_at)),
@@ -397,7 +420,12 @@ struct Done {
     sample: Vec<Shown>,
 }
 
-async fn obey(mail: &Mail, chosen: Chosen, orders: &[Order], output: &mut Output) -> anyhow::Result<()> {
+async fn obey(
+    mail: &Mail,
+    loaded: &Loaded,
+    (chosen, orders): (Chosen, &[Order]),
+    output: &mut Output,
+) -> anyhow::Result<()> {
     let now = mail.now();
     let dry_run = chosen.dry_run;
     let selection: Selection = chosen.selection(now)?;
@@ -407,6 +435,9 @@ async fn obey(mail: &Mail, chosen: Chosen, orders: &[Order], output: &mut Output
         let sample = if at == 0 { next.sample } else { std::mem::take(&mut affected.sample) };
         affected =
             Affected { count: next.count.max(affected.count), in_hand: next.in_hand.max(affected.in_hand), sample };
+    }
+    if affected.count == 0 {
+        perhaps_misspelt(loaded, &selection)?;
     }
     let done = Done {
         dry_run,

@@ -133,7 +133,13 @@ fn told(moment: &Moment) -> String {
         Value::Object(details) => {
             for (name, value) in details.iter().filter(|(_, value)| !value.is_null()) {
                 let name = plain_line(&name.replace('_', " "), 100);
-                line.push_str(&format!("\n{:16}{name}: {}", "", plain_line(&words(value), LONGEST)));
+                let words = words(value);
+                let mut lines = words.lines();
+                let first = lines.next().unwrap_or_default();
+                line.push_str(&format!("\n{:16}{name}: {}", "", plain_line(first, LONGEST)));
+                for more in lines {
+                    line.push_str(&format!("\n{:18}{}", "", plain_line(more, LONGEST)));
+                }
             }
         }
         Value::Null => {}
@@ -187,6 +193,7 @@ mod tests {
         let entries = vec![
             entry(0, "taken", "{\"size\":5,\"peer\":null,\"tls\":true}"),
             entry(1, "attempt", "{\"last_reply\":\"450 4.7.1 \\u001b[31mlater\",\"hosts\":[\"a\",\"b\"]}"),
+            entry(2, "attempt", "{\"reply\":\"450 4.7.1 not now\\ncome later\"}"),
             entry(86_400, "delivered", "not JSON"),
         ];
         let shown = Shown::from(Trace { message: MessageId(7), entries, queued: vec![QueueId(0x1f)] });
@@ -208,6 +215,7 @@ mod tests {
         assert!(
             text.contains("                hosts: a, b") && text.contains("last reply: 450 4.7.1 \u{fffd}[31mlater")
         );
+        assert!(text.contains("                reply: 450 4.7.1 not now\n                  come later\n"), "{text}");
         assert!(text.ends_with("2027-01-16 (UTC)\n  08:00:00.250  delivered [1f]\n                not JSON"), "{text}");
     }
 }

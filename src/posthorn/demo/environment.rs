@@ -23,6 +23,23 @@ pub(super) struct Ports {
     pub(super) lmtp: u16,
     pub(super) imap: u16,
     pub(super) imaps: u16,
+    #[serde(default)]
+    pub(super) policy: u16,
+    #[serde(default, rename = "srs-forward")]
+    pub(super) srs_forward: u16,
+    #[serde(default, rename = "srs-reverse")]
+    pub(super) srs_reverse: u16,
+    #[serde(default)]
+    pub(super) filter: u16,
+    #[serde(default)]
+    pub(super) reinject: u16,
+    #[serde(default, rename = "reinject-expand")]
+    pub(super) reinject_expand: u16,
+    #[serde(default, rename = "am-pdp")]
+    pub(super) am_pdp: u16,
+    #[serde(default)]
+    pub(super) milter: u16,
+    pub(super) metrics: u16,
 }
 
 impl Ports {
@@ -42,6 +59,15 @@ impl Ports {
             lmtp: port(Speaks::Lmtp),
             imap: port(Speaks::Imap),
             imaps: port(Speaks::Imaps),
+            policy: port(Speaks::Policy),
+            srs_forward: port(Speaks::SrsForward),
+            srs_reverse: port(Speaks::SrsReverse),
+            filter: port(Speaks::Filter),
+            reinject: port(Speaks::Reinject),
+            reinject_expand: port(Speaks::ReinjectExpand),
+            am_pdp: port(Speaks::AmPdp),
+            milter: port(Speaks::Milter),
+            metrics: port(Speaks::Metrics),
         }
     }
 }
@@ -68,6 +94,15 @@ pub(super) fn write(file: &Path, facts: &Facts<'_>) -> anyhow::Result<()> {
         ("LMTP_PORT", ports.lmtp.to_string()),
         ("IMAP_PORT", ports.imap.to_string()),
         ("IMAPS_PORT", ports.imaps.to_string()),
+        ("POLICY_PORT", ports.policy.to_string()),
+        ("SRS_FORWARD_PORT", ports.srs_forward.to_string()),
+        ("SRS_REVERSE_PORT", ports.srs_reverse.to_string()),
+        ("FILTER_PORT", ports.filter.to_string()),
+        ("REINJECT_PORT", ports.reinject.to_string()),
+        ("REINJECT_EXPAND_PORT", ports.reinject_expand.to_string()),
+        ("AM_PDP_PORT", ports.am_pdp.to_string()),
+        ("MILTER_PORT", ports.milter.to_string()),
+        ("METRICS_PORT", ports.metrics.to_string()),
         ("USER1", USERS[0].to_owned()),
         ("PASS1", people.passwords[0].clone()),
         ("USER2", USERS[1].to_owned()),
@@ -103,6 +138,15 @@ pub(super) fn summary(facts: &Facts<'_>, once: bool) -> String {
         ("lmtp", ports.lmtp, "plain", "local delivery, no login"),
         ("imap", ports.imap, "STARTTLS offered", "mailboxes"),
         ("imaps", ports.imaps, "implicit TLS", "mailboxes"),
+        ("policy", ports.policy, "plain", "questions of other mail servers (policy delegation)"),
+        ("srs-forward", ports.srs_forward, "plain", "rewritten senders for other mail servers (tcp_table)"),
+        ("srs-reverse", ports.srs_reverse, "plain", "the same, back"),
+        ("filter", ports.filter, "plain", "content filter of other mail servers, by SMTP or LMTP"),
+        ("reinject", ports.reinject, "plain", "judged mail comes back"),
+        ("reinject-expand", ports.reinject_expand, "plain", "the same, with aliases followed"),
+        ("am-pdp", ports.am_pdp, "plain", "held mail is released"),
+        ("milter", ports.milter, "plain", "the filter as a milter of other mail servers"),
+        ("metrics", ports.metrics, "plain", "what is counted, for Prometheus: /metrics"),
     ];
     let rows = services.map(|(name, port, tls, what)| vec![name.to_owned(), at(port), tls.to_owned(), what.to_owned()]);
     let mut text = output::table(false, &["service", "address", "tls", "for"], rows);

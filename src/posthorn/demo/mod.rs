@@ -34,6 +34,9 @@ pub struct Args {
     /// The next hop for mail to other domains, which is returned to its sender otherwise
     #[arg(long, value_name = "HOST:PORT")]
     pub relay: Option<String>,
+    /// Judge no mail
+    #[arg(long)]
+    pub no_filter: bool,
     /// Write shell variables with addresses and passwords to this file (mode 0600) when everything is ready
     #[arg(long, value_name = "FILE")]
     pub env: Option<PathBuf>,
@@ -63,7 +66,8 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         }
     };
     std::fs::create_dir_all(&data).with_context(|| format!("{} cannot be made", data.display()))?;
-    let config = settings::config(&data, args.ports, args.relay.as_deref())?;
+    let mut config = settings::config(&data, args.ports, args.relay.as_deref())?;
+    config.filter.enable = !args.no_filter;
     output::tell("Starting PostgreSQL and the listeners …");
     let appliance = Appliance::start(&config).await?;
     let checked = tokio::select! {

@@ -4,19 +4,28 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use anyhow::Context;
-use posthorn_config::{Config, ListenAddress, Listener, Peer, PeerOptions, Route, Speaks};
+use posthorn_config::{Config, FilterPort, ListenAddress, Listener, Peer, PeerOptions, Route, ServiceAddress, Speaks};
 
 use super::PortChoice;
 use super::environment::Ports;
 
 /// The services of the demo with their standard ports.
-const SERVICES: [(Speaks, u16); 6] = [
+const SERVICES: [(Speaks, u16); 15] = [
     (Speaks::Smtp, 25),
     (Speaks::Submission, 587),
     (Speaks::Submissions, 465),
     (Speaks::Lmtp, 24),
     (Speaks::Imap, 143),
     (Speaks::Imaps, 993),
+    (Speaks::Policy, 7777),
+    (Speaks::SrsForward, 7778),
+    (Speaks::SrsReverse, 7779),
+    (Speaks::Filter, 10_024),
+    (Speaks::Reinject, 10_025),
+    (Speaks::ReinjectExpand, 10_028),
+    (Speaks::AmPdp, 9998),
+    (Speaks::Milter, 2500),
+    (Speaks::Metrics, 9464),
 ];
 
 /// Everything on loopback; loopback clients may restate who they are and log in without TLS.
@@ -29,21 +38,34 @@ pub(super) fn config(data: &Path, choice: PortChoice, relay: Option<&str>) -> an
     };
     let next = to.parse().with_context(|| format!("--relay {}", relay.unwrap_or_default()))?;
     config.route = vec![Route { name: Some("demo".to_owned()), ..Route::to(next) }];
+    // Nor need it ask the world.
+    config.checks.enable = false;
     config.server.data = data.to_owned();
     config.server.hostname = "localhost".to_owned();
     config.limits.sessions_per_address = 0;
     config.imap.sessions_per_account = 0;
     let kept = kept_ports(data);
+    let mut ports = std::collections::BTreeMap::new();
     config.listener = SERVICES
         .iter()
         .map(|(speaks, standard)| {
             let port = match choice {
                 PortChoice::Standard => *standard,
-                PortChoice::Free => kept.get(speaks.name()).copied().filter(|port| is_free(*port)).unwrap_or(0),
+                PortChoice::Free => {
+                    let kept = kept.get(speaks.name()).copied().filter(|port| is_free(*port));
+                    // The filter must know where its mail goes before anything is bound.
+                    kept.unwrap_or_else(|| if *speaks == Speaks::Reinject { free_port() } else { 0 })
+                }
             };
+            ports.insert(speaks.name(), port);
             listener(*speaks, port)
         })
         .collect::<anyhow::Result<_>>()?;
+    let back = ports.get(Speaks::Reinject.name()).copied().filter(|port| *port > 0);
+    if let Some(row) = config.listener.iter_mut().find(|row| row.speaks == Speaks::Filter) {
+        let next_hop = back.map(|port| ServiceAddress::Tcp((Ipv4Addr::LOCALHOST, port).into()));
+        row.filter = Some(FilterPort { next_hop, ..FilterPort::default() });
+    }
     Ok(config)
 }
 
@@ -60,6 +82,11 @@ pub(super) fn keep_ports(data: &Path, choice: PortChoice, ports: &Ports) -> anyh
 fn kept_ports(data: &Path) -> std::collections::BTreeMap<String, u16> {
     let text = std::fs::read_to_string(data.join("demo-ports.json")).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_default()
+}
+
+fn free_port() -> u16 {
+    let socket = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    socket.and_then(|socket| socket.local_addr()).map_or(0, |address| address.port())
 }
 
 fn is_free(port: u16) -> bool {

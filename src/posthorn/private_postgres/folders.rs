@@ -14,6 +14,14 @@ use super::{Error, PORT};
 /// `sun_path` holds 108 bytes with the final zero on Linux and 104 elsewhere.
 const SOCKET_PATH_LIMIT: usize = 100;
 
+/// The file whose lock says who uses a data folder.
+const LOCK: &str = "postgres.lock";
+
+/// Whether a server ever ran, or is about to, on a data folder.
+pub(super) fn is_used(data: &Path) -> bool {
+    data.join(LOCK).exists()
+}
+
 /// The places in and around one data folder.
 #[derive(Clone, Debug)]
 pub(super) struct Folders {
@@ -63,7 +71,7 @@ impl Folders {
 
     /// Takes the lock that says "this data folder is mine"; the kernel gives it back however we end.
     pub(super) fn lock(&self) -> Result<File, Error> {
-        let path = self.data.join("postgres.lock");
+        let path = self.data.join(LOCK);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)

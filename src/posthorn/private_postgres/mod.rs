@@ -37,6 +37,11 @@ const ROLE: &str = "posthorn";
 /// Names the socket file; there is no TCP.
 const PORT: u16 = 5432;
 
+/// What the user of the operating system with this id is called.
+pub(crate) fn user_name(uid: u32) -> String {
+    OsUser::name_of(uid)
+}
+
 /// A running private server.
 ///
 /// Dropping it has the server stopped by the runtime, or by the runtime's end; [`PrivatePostgres::shutdown`]
@@ -47,7 +52,7 @@ pub struct PrivatePostgres {
     vitals: Arc<Vitals>,
     supervisor: Supervisor,
     // Held as long as the server is ours: a second posthorn on the same folder is refused.
-    _lock: File,
+    lock: File,
 }
 
 impl PrivatePostgres {
@@ -77,7 +82,7 @@ impl PrivatePostgres {
         let vitals = Arc::new(Vitals::default());
         let socket = folders.socket().to_owned();
         let supervisor = Supervisor::spawn(launch, postmaster, Arc::clone(&vitals));
-        Ok(Self { socket, vitals, supervisor, _lock: lock })
+        Ok(Self { socket, vitals, supervisor, lock })
     }
 
     /// The connection URL of the mail database:
@@ -115,13 +120,43 @@ impl PrivatePostgres {
     /// process is gone when this returns.
     pub async fn shutdown(self) {
         self.supervisor.stop().await;
+        give_back(&self.lock);
     }
 
     /// Ends the supervision and leaves the server running, for an owner that outlives this process. The next
     /// [`PrivatePostgres::start`] on the folder treats it as left behind and stops it.
     pub async fn detach(self) {
         self.supervisor.leave().await;
+        give_back(&self.lock);
     }
+}
+
+/// Stops a server that a killed posthorn left behind in a data folder. Returns whether nobody uses the folder any more; one
+/// that never was a data folder is left alone.
+///
+/// # Errors
+/// When the folder is out of reach, or the server does not stop.
+pub async fn clear(settings: &Settings) -> Result<bool, Error> {
+    if !folders::is_used(&settings.data) {
+        return Ok(false);
+    }
+    let user = OsUser::to_run_as(&settings.user)?;
+    let folders = Folders::prepare(&settings.data, &user)?;
+    let lock = match folders.lock() {
+        Ok(lock) => lock,
+        Err(Error::InUse { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    postmaster::stop_leftover(&folders).await?;
+    give_back(&lock);
+    Ok(true)
+}
+
+/// Gives the folder back. Closing the file is not enough: a program that another thread starts at this moment has its
+/// own copy of it until it runs.
+fn give_back(lock: &File) {
+    // It is given back when the last copy is closed, if not now.
+    let _ = lock.unlock();
 }
 
 /// The connection URL of the server that another process runs on the same data folder; `None` when none is ready

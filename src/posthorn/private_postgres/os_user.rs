@@ -41,6 +41,11 @@ impl OsUser {
         if self.switch { vec![&self.name, "root"] } else { vec![&self.name] }
     }
 
+    /// What the user of this id is called.
+    pub(super) fn name_of(uid: u32) -> String {
+        Self::by(|user| user.uid == uid, &uid.to_string()).map_or_else(|| uid.to_string(), |user| user.name)
+    }
+
     /// Looks into /etc/passwd, then asks the system's other sources.
     fn by(fits: impl Fn(&Self) -> bool, key: &str) -> Option<Self> {
         let find = |text: &str| text.lines().filter_map(Self::parse).find(|user| fits(user));

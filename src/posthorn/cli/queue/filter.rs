@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use posthorn_config::Span;
 use posthorn_mail::queue::{HeaderFilter, Selection};
-use posthorn_model::{DeliveryState, Domain, Lane, QueueId};
+use posthorn_model::{Address, DeliveryState, Domain, Lane, QueueId};
 use posthorn_store::queue::Filter;
 
 use crate::cli::{Misuse, parse_domain};
@@ -16,10 +16,10 @@ pub(in crate::cli) struct Conditions {
     #[arg(long, value_name = "QUEUE-ID")]
     id: Option<QueueId>,
     /// The sender; @example.org is everybody there, <> the null sender
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_sender)]
     sender: Option<String>,
     /// The recipient; @example.org is everybody there
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     recipient: Option<String>,
     /// The recipient's domain
     #[arg(long, value_name = "DOMAIN", value_parser = parse_domain)]
@@ -79,7 +79,7 @@ impl Conditions {
         };
         let filter = Filter {
             outgoing: self.id,
-            sender: self.sender.map(|sender| if sender == "<>" { String::new() } else { sender }),
+            sender: self.sender,
             recipient: self.recipient,
             domain: self.domain.map(|domain| domain.as_str().to_owned()),
             binding: self.binding,
@@ -123,10 +123,26 @@ impl Chosen {
     }
 }
 
-/// A Message-ID without its angle brackets.
+/// A Message-ID or an address without its angle brackets.
 fn bare(id: &str) -> &str {
     let id = id.trim();
     id.strip_prefix('<').and_then(|id| id.strip_suffix('>')).unwrap_or(id)
+}
+
+/// An address, or everybody of `@domain`.
+fn parse_address(text: &str) -> Result<String, String> {
+    let bare = bare(text);
+    let understood = match bare.strip_prefix('@') {
+        Some(domain) => Domain::parse(domain).map(|_| ()).map_err(|error| error.to_string()),
+        None => Address::parse(bare).map(|_| ()).map_err(|error| error.to_string()),
+    };
+    understood.map_err(|error| format!("{error}; write name@example.org, or @example.org for everybody there"))?;
+    Ok(bare.to_owned())
+}
+
+/// The same, or `<>` for the null sender.
+fn parse_sender(text: &str) -> Result<String, String> {
+    if text == "<>" { Ok(String::new()) } else { parse_address(text) }
 }
 
 fn parse_lane(text: &str) -> Result<Lane, String> {
@@ -175,6 +191,7 @@ mod tests {
         );
         assert_eq!(found.outgoing, Some(QueueId(0x1f)));
         assert_eq!(found.sender.as_deref(), Some(""));
+        assert_eq!(filter("--sender <Ann@b.example>").sender.as_deref(), Some("Ann@b.example"));
         assert_eq!((found.recipient.as_deref(), found.domain.as_deref()), (Some("@b.example"), Some("b.example")));
         assert_eq!((found.binding.as_deref(), found.lane), (Some("a"), Some(Lane::Bulk)));
         assert_eq!((found.error.as_deref(), found.header_id.as_deref()), (Some("4.7"), Some("x@y")));
@@ -203,6 +220,9 @@ mod tests {
     fn the_whole_queue_is_only_meant_on_purpose() {
         assert!(chosen("--dry-run").expect_err("refused").is::<Misuse>());
         assert_eq!(filter("--all"), Filter::default());
+        for line in ["--sender anna", "--sender @", "--sender a@b@", "--recipient @-", "--recipient <>"] {
+            assert!(chosen(line).is_err(), "{line}");
+        }
         for line in ["--header Subject", "--header :x", "--lane fast", "--older-than soon", "--id xyz", "--state lost"]
         {
             assert!(chosen(line).is_err(), "{line}");

@@ -43,7 +43,7 @@ impl Shown {
             queue_id: outgoing.id,
             delivery: delivery.id,
             message: outgoing.message.to_string(),
-            sender: outgoing.sender.clone(),
+            sender: outgoing.author().map(str::to_owned),
             recipient: delivery.recipient.clone(),
             domain: delivery.domain.clone(),
             state: state(delivery),
