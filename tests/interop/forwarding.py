@@ -110,13 +110,19 @@ with names.serving(), origin.serving(), receiver.serving(), ours.serving():
         text = rig.run("arcverify", stdin=octets)
         assert "cv=b'pass' success" in text, text
 
-    with rig.step("a seal that was there is still good"):
+        assert b"Authentication-Results: mail.forwarder.example;" in octets, octets
+        found = octets.partition(b"ARC-Authentication-Results: i=1; mail.forwarder.example;")[2].partition(b"\r\nDelivered-To")[0]
+        for result in (b"spf=pass smtp.mailfrom=origin.example", b"dkim=pass header.d=origin.example", b"arc=none", b"dmarc=none"):
+            assert result in found, found
+
+    with rig.step("a chain that was there goes on, and holds as dkimpy sees it"):
         arrive("bob@forwarder.example", "sealed before", seal=True)
         (octets,) = receiver.received(b"Subject: sealed before")
         state, results, reason = dkim.arc_verify(octets)
         print("ARC", state, reason, results)
         assert state == b"pass", reason
-        assert {one["as-domain"] for one in results} >= {b"origin.example"}, results
+        sealed = [(one["instance"], one["as-domain"], one["cv"]) for one in sorted(results, key=lambda one: one["instance"])]
+        assert sealed == [(1, b"origin.example", b"none"), (2, b"forwarder.example", b"pass")], sealed
         assert dkim.verify(octets)
 
     with rig.step("an alias with one here and one there: the copy here is as it came"):

@@ -259,6 +259,13 @@ class Posthorn:
 
         return rig.eventually(there, seconds)[-1]
 
+    def sql(self, statement):
+        """What the appliance's own database says."""
+        (pid,) = self.home.glob("data/**/postmaster.pid")
+        lines = pid.read_text().splitlines()
+        command = ["psql", "-h", lines[4], "-p", lines[3], "-U", "posthorn", "-d", "posthorn", "-Atc", statement]
+        return rig.run("runuser", "-u", pid.owner(), "--", *command)
+
     def queue(self, *conditions):
         """Deliveries that wait."""
         return self.json("queue", "list", *conditions)
