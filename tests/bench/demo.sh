@@ -13,7 +13,7 @@ demo=
 # start_demo DATA: comes back when it serves; its variables are exported.
 start_demo() {
     rm -f "$work/env"
-    "$programs/posthorn" demo --data "$1" --accounts 20 --env "$work/env" >"$work/log" 2>&1 &
+    "$programs/posthorn" demo --no-filter --data "$1" --accounts 20 --env "$work/env" >"$work/log" 2>&1 &
     demo=$!
     for _ in $(seq 600); do
         [[ -e $work/env ]] && break

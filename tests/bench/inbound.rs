@@ -9,8 +9,9 @@ use clap::Args;
 use crate::crew::{Mailing, Manner, Share, together};
 use crate::imap;
 use crate::ledger::Ledger;
-use crate::message::{Messages, run_number};
+use crate::message::{AUTHOR, Messages, run_number};
 use crate::report::{Report, Row, rate};
+use crate::signature::Signing;
 use crate::target::Target;
 
 /// How long after the last acknowledgement a message may stay unseen before the run is given up.
@@ -38,6 +39,8 @@ pub(crate) struct Options {
     /// Deliver by LMTP.
     #[arg(long)]
     lmtp: bool,
+    #[command(flatten)]
+    signing: Signing,
     /// Count acknowledgements only, for servers without IMAP.
     #[arg(long)]
     blind: bool,
@@ -56,11 +59,15 @@ async fn once(options: &Rc<Options>, sessions: usize) -> anyhow::Result<Row> {
     let target = &options.target;
     let envelope = |number| {
         let user = target.user(number);
-        format!("MAIL FROM:<sender@bench.example>\r\nRCPT TO:<{user}>\r\nDATA\r\n").into_bytes()
+        format!("MAIL FROM:<{AUTHOR}>\r\nRCPT TO:<{user}>\r\nDATA\r\n").into_bytes()
     };
+    let mut messages = Messages::new(options.size, run_number()?);
+    if let Some(signer) = options.signing.signer()? {
+        messages.sign(&signer)?;
+    }
     let mailing = Rc::new(Mailing {
         share: Share::new(options.messages),
-        messages: Messages::new(options.size, run_number()?),
+        messages,
         envelopes: (0..options.recipients).map(envelope).collect(),
     });
     let mut eyes = Eyes::open(options).await?;

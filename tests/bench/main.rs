@@ -7,16 +7,21 @@ use clap::Parser;
 
 mod append;
 mod crew;
+mod filter;
 mod idle;
 mod imap;
 mod inbound;
 mod ledger;
 mod login;
 mod message;
+mod milter;
 mod mixed;
+mod policy;
 mod reading;
 mod relay;
 mod report;
+mod signature;
+mod sink;
 mod smtp;
 mod target;
 
@@ -61,6 +66,12 @@ enum Workload {
     Soak(mixed::Options),
     /// Relay messages to another server, and wait until that has them.
     Relay(relay::Options),
+    /// Ask a policy server (Postfix policy delegation).
+    Policy(policy::Options),
+    /// Have messages judged by a content filter (SMTP with XFORWARD) or a milter.
+    Filter(filter::Options),
+    /// Write messages into files, for programs that learn from them.
+    Compose(message::Compose),
     /// The memory of the server's processes now.
     Memory(target::Target),
 }
@@ -85,6 +96,9 @@ async fn main() -> anyhow::Result<()> {
             Workload::Idle(options) => idle::run(options).await,
             Workload::Soak(options) => mixed::run(options, json).await,
             Workload::Relay(options) => relay::run(options).await,
+            Workload::Policy(options) => policy::run(options).await,
+            Workload::Filter(options) => filter::run(options).await,
+            Workload::Compose(options) => options.write(),
             Workload::Memory(target) => Ok(ledger::inventory(&target.roots())),
         }
     };

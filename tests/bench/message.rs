@@ -1,5 +1,12 @@
 //! Messages that look like mail: distinct ids, header fields as programs write them, and text in words.
 
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::report::{Report, Row};
+use crate::signature::Signer;
+
 /// Words of the text, of mixed lengths, so that it compresses about as letters do.
 const WORDS: &str = "the of and to in is that for it as was with be by on not he his but at are this have from or had an \
     they which you one were her all she there would their we him been has when who will more no if out so said what up \
@@ -12,6 +19,9 @@ const WORDS: &str = "the of and to in is that for it as was with be by on not he
 
 /// Where the number of a message will stand; occurs nowhere else.
 const NUMBER: &str = "##########";
+
+/// Who writes, unless it is somebody else.
+pub(crate) const AUTHOR: &str = "sender@bench.example";
 
 /// How many different texts are used in turn.
 const TEXTS: usize = 61;
@@ -44,6 +54,24 @@ impl Messages {
         Self { templates: (0..texts.max(1)).map(|_| Template::new(size, run, &mut random)).collect() }
     }
 
+    /// The same texts by another author.
+    pub(crate) fn by(self, author: &str) -> anyhow::Result<Self> {
+        let renamed = |template: Template| {
+            let text = String::from_utf8(template.octets)?;
+            anyhow::Ok(Template::of(text.replace(&format!("<{AUTHOR}>"), &format!("<{author}>"))))
+        };
+        Ok(Self { templates: self.templates.into_iter().map(renamed).collect::<anyhow::Result<_>>()? })
+    }
+
+    /// Puts a signature on top of each text. Of what differs between its messages nothing is signed.
+    pub(crate) fn sign(&mut self, signer: &Signer) -> anyhow::Result<()> {
+        for template in &mut self.templates {
+            let text = std::str::from_utf8(&template.octets)?;
+            *template = Template::of(signer.field(text)? + text);
+        }
+        Ok(())
+    }
+
     /// Appends message `number` to `out`.
     pub(crate) fn write(&self, number: u64, out: &mut Vec<u8>) {
         let index = usize::try_from(number).unwrap_or(0) % self.templates.len();
@@ -65,12 +93,12 @@ impl Template {
         let words: Vec<&str> = WORDS.split_ascii_whitespace().collect();
         let mut word = || words[random.below(words.len())];
         let mut text = format!(
-            "Return-Path: <sender@bench.example>\r\n\
+            "Return-Path: <{AUTHOR}>\r\n\
              Received: from relay.bench.example (relay.bench.example [192.0.2.25])\r\n\
              \tby mx.bench.example with ESMTPS id {run:016x}{NUMBER};\r\n\
              \tFri, 20 Nov 2026 09:30:00 +0000\r\n\
              Date: Fri, 20 Nov 2026 09:29:58 +0000\r\n\
-             From: \"Bench Sender\" <sender@bench.example>\r\n\
+             From: \"Bench Sender\" <{AUTHOR}>\r\n\
              To: \"Some One\" <someone@example.org>, Another One <another@example.org>\r\n\
              Cc: third@example.org\r\n\
              Subject: Message {NUMBER}: {} {} {}\r\n\
@@ -105,8 +133,44 @@ impl Template {
         text.truncate(whole);
         text.extend(std::iter::repeat_n('x', filler));
         text.push_str("\r\n");
+        Self::of(text)
+    }
+
+    fn of(text: String) -> Self {
         let numbers = text.match_indices(NUMBER).map(|(at, _)| at).collect();
         Self { octets: text.into_bytes(), numbers }
+    }
+}
+
+/// Messages in files: `1.eml` and so on.
+#[derive(Args, Debug)]
+pub(crate) struct Compose {
+    /// The folder; it must be there.
+    folder: PathBuf,
+    /// How many.
+    #[arg(long, default_value_t = 200)]
+    messages: usize,
+    /// Octets of each.
+    #[arg(long, default_value_t = 10_240)]
+    size: usize,
+    /// Words that no other message has.
+    #[arg(long)]
+    strange: bool,
+}
+
+impl Compose {
+    pub(crate) fn write(self) -> anyhow::Result<Report> {
+        let messages = Messages::varied(self.size, run_number()?, self.messages);
+        for number in 1..=self.messages {
+            let mut octets = Vec::new();
+            messages.write(u64::try_from(number)?, &mut octets);
+            if self.strange {
+                let text = octets.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |at| at + 4);
+                octets[text..].split_mut(|octet| octet.is_ascii_whitespace()).for_each(<[u8]>::reverse);
+            }
+            std::fs::write(self.folder.join(format!("{number}.eml")), octets)?;
+        }
+        Ok(Report::of("compose", Row::default().with("messages", self.messages)))
     }
 }
 
@@ -131,6 +195,16 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_author_may_write() {
+        let messages = Messages::new(2_000, 77).by("me@example.org").expect("a text");
+        let mut octets = Vec::new();
+        messages.write(5, &mut octets);
+        let text = String::from_utf8(octets).expect("ASCII");
+        assert!(text.contains("From: \"Bench Sender\" <me@example.org>\r\n") && !text.contains(AUTHOR));
+        assert!(text.contains(".0000000005@bench.example>"));
+    }
 
     #[test]
     fn a_message_has_its_size_its_number_and_whole_lines() {
