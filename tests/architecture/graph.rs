@@ -29,12 +29,12 @@ impl Graph {
         self.edges.keys().filter_map(|node| Some((node, folder(node)?)))
     }
 
-    /// Everything below `from` with the node it was reached through, never walking through a node that `shut` names.
-    pub(super) fn below(&self, from: &str, shut: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
+    /// Everything below `from` with the node it was reached through.
+    pub(super) fn below(&self, from: &str) -> BTreeMap<String, String> {
         let mut reached = BTreeMap::new();
         let mut open = vec![from.to_owned()];
         while let Some(node) = open.pop() {
-            for next in self.direct(&node).filter(|next| !shut(crate_name(next))) {
+            for next in self.direct(&node) {
                 if !reached.contains_key(next) {
                     reached.insert(next.clone(), node.clone());
                     open.push(next.clone());

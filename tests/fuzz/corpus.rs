@@ -1,5 +1,7 @@
 //! What the mutations begin with: the conversations in `tests/transcripts`, and messages made by hand.
 
+mod archives;
+
 use harness::transcript;
 use std::collections::BTreeSet;
 
@@ -53,6 +55,55 @@ const MESSAGES: [&[u8]; 10] = [
     b"",
 ];
 
+/// Texts of many scripts.
+const WORDS: [&str; 4] = [
+    "Cheap PILLS online, $99.00 (100%) don't_wait",
+    "\u{c4}rger \u{fc}ber Stra\u{df}en \u{130}stanbul \u{1c5}",
+    "\u{514d}\u{8d39}\u{53d1}\u{7968}\u{4ee3}\u{5f00} invoice \u{e2a}\u{e27}\u{e31}\u{e2a}\u{e14}\u{e35}",
+    "\0\u{fffd}\u{200b}\u{feff}\r\n\u{1f4b0}",
+];
+
+/// Texts with markup and addresses.
+const HTML: [&str; 4] = [
+    "<html><head><base href='http://b.example/'><style>p{}</style></head><body><p hidden>x</p><a href=\"http://a.example/?x=1&amp;y=2\" onclick=go()>see <b>this</b></a></body></html>",
+    "<div style='display:none'>a<div>b</div></div><img src=//c.example/i.png><form action=https://f.example><input type=password></form><!-- c --><script>var x = '</p>';</script>",
+    "see http://a.example/x(y)z. www.b.example, mailto:c@d.example; <https://e.example/\u{fc}>",
+    "<!--><a href=x>&lt;&#228;&nbsp;&unknown;<meta http-equiv=refresh content='0;url=http://m.example'><area href=y><iframe src=z",
+];
+
+/// What a policy server answers, and what a table is asked.
+const POLICY: [&[u8]; 4] = [
+    b"action=450 4.7.1 wait\n\n",
+    b"later=x\naction=PREPEND X-A: b\r\n\r\n",
+    b"get a%40example.org\nget SRS0=AAAA=AA=example.net=a@mx.example.org\nput a b\nget %\n",
+    b"action=\n\naction=REJECT\n\n",
+];
+
+/// What clients of a quarantine ask.
+const AM_PDP: [&[u8]; 5] = [
+    b"request=release\r\nmail_id=aBcDeFgHiJkL\r\nquar_type=Z\r\nsecret_id=s3cret\r\nmail_file=Y/spam-aBcDeFgHiJkL.gz\r\nrecipient=<bob@example.org>\r\nrecipient=eve%20x@example.org\r\n\r\n",
+    b"request=requeue\nmail_file=virus-aBcDeFgHiJkL\nrequested_by=Anna%20%25\nsender=<>\n\nrequest=report\nmail_id=x\n\n",
+    b"request=AM.PDP\nsender=<a@example.org>\nrecipient=<b@example.org>\ntempdir=/x/y\nmail_file=/x/y/email.txt\nclient_address=192.0.2.1\nhelo_name=mx\nprotocol_name=ESMTP\npolicy_bank=A,B\n\n",
+    b"request=dance\n\n",
+    b"request=release\nno attribute\n\n",
+];
+
+/// What a milter hears of its mail server, and the other way round.
+const MILTER: [(u8, &[u8]); 4] = [
+    (
+        0,
+        b"\0\0\0\x0dO\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff\0\0\0\x05DCj\0x\0\0\0\x15Cmx\x004\x9c\x40192.0.2.1\0\
+          \0\0\0\x04Hmx\0\0\0\0\x05DMi\0Q\0\0\0\x08M<a@b>\0\0\0\0\x07R<c@d>\0\0\0\0\x01T\0\0\0\x06LA\0 b\0\0\0\0\x01N\0\0\0\x04Bx\r\n\0\0\0\x01E\0\0\0\x01Q",
+    ),
+    (0, b"\0\0\0\x0dO\0\0\0\x02\0\0\0\x01\0\0\0\0\0\0\0\x04M<>\0\0\0\0\x01A\0\0\0\x01K\0\0\0\x04M<>\0\0\0\0\x01E"),
+    (
+        1,
+        b"\0\0\0\x0dO\0\0\0\x06\0\0\0\x3f\0\0\0\0\0\0\0\x01c\0\0\0\x01c\0\0\0\x01c\0\0\0\x01c\0\0\0\x01c\0\0\0\x01c\0\0\0\x01c\0\0\0\x01s\
+          \0\0\0\x05hA\0b\0\0\0\0\x09m\0\0\0\x01A\0c\0\0\0\0\x02bx\0\0\0\x01p\0\0\0\x05qwhy\0\0\0\0\x01a",
+    ),
+    (1, b"\xff\xff\xff\xffO\0\0\0\x06\0\0\0\0"),
+];
+
 const PROXY_HEADERS: [&[u8]; 9] = [
     b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 25\r\nEHLO client.example\r\n",
     b"PROXY TCP6 2001:db8::7 ::1 65535 993\r\n\x16\x03\x01",
@@ -69,24 +120,58 @@ const PROXY_HEADERS: [&[u8]; 9] = [
       \x23\x00\x0eAES128-GCM-SHA",
 ];
 
+const AUTHENTICATED: [&[u8]; 4] = [
+    b"DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/simple; d=a.example; s=k; i=@a.example; q=dns/txt; t=1; x=9999999999; l=3;\r\n h=From : To:subject; bh=frcCV1k9oG9oKj3dpUqdJg1PxRT2RSN/XKdLCPjaYaY=; b=AAAA\r\nFrom: A <a@a.example>\r\nTo: b@b.example\r\n\r\nabc\r\n",
+    b"ARC-Seal: i=1; a=rsa-sha256; cv=none; t=1; d=a.example; s=k; b=AAAA\r\nARC-Message-Signature: i=1; a=rsa-sha256; d=a.example; s=k; h=from; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA\r\nARC-Authentication-Results: i=1; a.example; none\r\nFrom: a@a.example\r\n\r\n",
+    b"Authentication-Results: mx.example (c) 1; spf=pass (a (b) c) smtp.mailfrom=a.example; dkim / 1 = fail reason=\"x\\\"y\" header.d=a.example header.b=AA+/; none\r\nAuthentication-Results: other.example; none\r\n\r\n",
+    b"DKIM-Signature: v=1; a=rsa-sha256; d=a.example; s=k; h=from; bh=; b=\r\nAuthentication-Results: \"mx.example\"\r\n\r\n",
+];
+
+const SPF_ANSWERS: [&str; 6] = [
+    "Tv=spf1 +a/24//64 -mx:x.example ?ip4:192.0.2.0/24 ~ip6:2001:db8::/32 ptr include:a.%{d} exists:%{ir}.%{v}.x.example redirect=b.example exp=c.example -all\nA192.0.2.7\nHx.example\n",
+    "Tv=spf1 include:%{d2}.example -all\nTv=spf1 redirect=%{o}\nTv=spf1 mx ptr -all exp=%{p}.e.example\nHa.example b.example\nA2001:db8::1\nTno %{c} %{r} %{t} %{S} %%%_%-\n",
+    "Tv=spf1 a:%{l1r-}.%{h}.x.example mx//0 ptr:%{p}.example -all\n-\n!\n?slow\n",
+    "Tv=spf1 exists:%{s}.x%{i}.example all\nA10.0.0.1\n",
+    "Tv=spf1\nT\nTv=spf1 a a a a a a a a a a a\n",
+    "-\n",
+];
+
 impl Corpus {
     pub(super) fn of(target: &str) -> Self {
         let inputs: Vec<Vec<u8>> = match target {
-            "smtp_server" => conversations("smtp")
+            "smtp_server" => conversations("smtp", 20)
                 .into_iter()
                 .flat_map(|stream| {
                     // Everything allowed in the clear, then the same under TLS, then as LMTP.
                     [[0, 0, 0, 0], [0x81, 0, 5, 1], [2, 0, 9, 2]].map(|options| with_options(options, &stream))
                 })
                 .collect(),
-            "imap_server" => conversations("imap")
+            "imap_server" => conversations("imap", 20)
                 .into_iter()
                 .flat_map(|stream| [[4, 0, 0, 0], [13, 3, 0, 1]].map(|options| with_options(options, &stream)))
                 .collect(),
             "listen_address" => LISTEN_ADDRESSES.iter().map(|text| text.as_bytes().to_vec()).collect(),
             "message" => MESSAGES.iter().map(|raw| raw.to_vec()).collect(),
+            "policy" => conversations("policy", 5)
+                .into_iter()
+                .chain(POLICY.iter().map(|stream| stream.to_vec()))
+                .flat_map(|stream| [0, 1, 2].map(|kind| with_options([kind, 3, 0, 1], &stream)))
+                .collect(),
+            "ampdp" => {
+                AM_PDP.iter().flat_map(|stream| [0, 1].map(|kind| with_options([kind, 0, 0, 1], stream))).collect()
+            }
+            "milter" => MILTER
+                .iter()
+                .flat_map(|(role, stream)| [0, 1, 4].map(|manners| with_options([*role, manners, 0, 1], stream)))
+                .collect(),
             "proxy_header" => PROXY_HEADERS.iter().map(|header| header.to_vec()).collect(),
             "structure_codec" => MESSAGES.iter().map(|raw| posthorn_mime::Structure::of(raw).to_bytes()).collect(),
+            "authentication" => AUTHENTICATED.iter().chain(&MESSAGES).map(|raw| raw.to_vec()).collect(),
+            "archive" => archives::all().into_iter().chain(MESSAGES.iter().map(|raw| raw.to_vec())).collect(),
+            "scoring" => scored(),
+            "tokenizer" => HTML.iter().chain(&WORDS).map(|text| text.as_bytes().to_vec()).collect(),
+            "html" => HTML.iter().map(|text| text.as_bytes().to_vec()).collect(),
+            "spf" => SPF_ANSWERS.iter().map(|answers| with_options([0, 1, 2, 3], answers.as_bytes())).collect(),
             other => panic!("{other} has no corpus"),
         };
         let words = words(&inputs);
@@ -115,9 +200,9 @@ fn words(inputs: &[Vec<u8>]) -> Vec<Vec<u8>> {
 }
 
 /// What the clients send in the transcripts of a protocol, a file each.
-fn conversations(protocol: &str) -> Vec<Vec<u8>> {
+fn conversations(protocol: &str, least: usize) -> Vec<Vec<u8>> {
     let streams: Vec<_> = transcript::files(protocol).iter().map(|(_, text)| client_of(text)).collect();
-    assert!(streams.len() > 20, "only {} transcripts of {protocol}", streams.len());
+    assert!(streams.len() >= least, "only {} transcripts of {protocol}", streams.len());
     streams
 }
 
@@ -136,4 +221,17 @@ fn client_of(transcript: &str) -> Vec<u8> {
         }
     }
     stream
+}
+
+/// Messages that rules find something in, and others.
+fn scored() -> Vec<Vec<u8>> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../src/filter/score/samples");
+    let mut all: Vec<Vec<u8>> = MESSAGES.iter().map(|message| message.to_vec()).collect();
+    for kind in ["ham", "spam"] {
+        let files = std::fs::read_dir(folder.join(kind)).expect("a folder");
+        let mut files: Vec<_> = files.map(|file| file.expect("a file").path()).collect();
+        files.sort();
+        all.extend(files.into_iter().map(|file| std::fs::read(file).expect("a message")));
+    }
+    all
 }

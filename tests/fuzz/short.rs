@@ -84,6 +84,21 @@ fn every_message_has_a_structure() {
 }
 
 #[test]
+fn the_policy_protocol_bears_every_stream() {
+    run("policy");
+}
+
+#[test]
+fn the_quarantines_protocol_bears_every_stream() {
+    run("ampdp");
+}
+
+#[test]
+fn milters_and_their_clients_bear_every_stream() {
+    run("milter");
+}
+
+#[test]
 fn proxy_headers_are_read_to_their_end_and_no_further() {
     run("proxy_header");
 }
@@ -91,6 +106,36 @@ fn proxy_headers_are_read_to_their_end_and_no_further() {
 #[test]
 fn damaged_structures_are_refused_or_harmless() {
     run("structure_codec");
+}
+
+#[test]
+fn nothing_passes_that_nobody_signed() {
+    run("authentication");
+}
+
+#[test]
+fn every_message_has_a_score() {
+    run("scoring");
+}
+
+#[test]
+fn every_text_has_words() {
+    run("tokenizer");
+}
+
+#[test]
+fn archives_are_walked_within_their_limits() {
+    run("archive");
+}
+
+#[test]
+fn html_and_addresses_are_read_to_their_end() {
+    run("html");
+}
+
+#[test]
+fn spf_ends_whatever_the_dns_says() {
+    run("spf");
 }
 
 #[test]

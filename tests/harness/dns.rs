@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::{Name, RData, RecordType};
 use posthorn_net::dns::{Dns, DnsOptions, Dnssec};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -43,6 +43,7 @@ struct Switches {
     down: bool,
     failing: bool,
     failing_questions: HashSet<(String, RecordType)>,
+    silent_questions: HashSet<(String, RecordType)>,
 }
 
 impl DnsServer {
@@ -89,6 +90,16 @@ impl DnsServer {
         self.put(Zone::parse(apex, text, true))
     }
 
+    /// Adds one record to the zone `apex`, which is there already; `name` is absolute and may hold any octets but dots
+    /// in its labels.
+    ///
+    /// # Panics
+    /// When there is no such zone, or `name` is none.
+    pub fn record(&self, apex: &str, name: &str, data: RData) -> &Self {
+        self.state.zones.lock().expect("zones").add(apex, name, data);
+        self
+    }
+
     /// From now on the signatures of the zone `apex` are worth nothing.
     ///
     /// # Panics
@@ -128,6 +139,15 @@ impl DnsServer {
     pub fn fail(&self, name: &str, kind: &str) {
         let question = (name.to_ascii_lowercase(), kind.parse().expect("a record type"));
         self.state.switches.lock().expect("switches").failing_questions.insert(question);
+    }
+
+    /// Questions for records of the kind `kind` of `name` are not answered at all from now on.
+    ///
+    /// # Panics
+    /// When the kind is not known.
+    pub fn silence(&self, name: &str, kind: &str) {
+        let question = (name.to_ascii_lowercase(), kind.parse().expect("a record type"));
+        self.state.switches.lock().expect("switches").silent_questions.insert(question);
     }
 
     /// How often `name` was asked for records of the kind `kind`, such as `MX`.
@@ -232,7 +252,8 @@ impl State {
         let text = name.to_ascii().trim_end_matches('.').to_owned();
         self.asked.lock().expect("asked").push((text.clone(), query.query_type()));
         let switches = self.switches.lock().expect("switches").clone();
-        if switches.down {
+        let asked = (text, query.query_type());
+        if switches.down || switches.silent_questions.contains(&asked) {
             return None;
         }
         tokio::time::sleep(switches.delay).await;
@@ -241,7 +262,7 @@ impl State {
         response.metadata.recursion_desired = request.metadata.recursion_desired;
         response.metadata.recursion_available = true;
         response.add_query(query.clone());
-        if switches.failing || switches.failing_questions.contains(&(text, query.query_type())) {
+        if switches.failing || switches.failing_questions.contains(&asked) {
             response.metadata.response_code = ResponseCode::ServFail;
         } else {
             let answer = self.zones.lock().expect("zones").answer(&name, query.query_type(), proofs);

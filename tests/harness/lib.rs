@@ -2,6 +2,7 @@
 //!
 //! Not a test itself, and never part of the program.
 
+pub mod archives;
 pub mod dice;
 pub mod dns;
 pub mod imap_client;

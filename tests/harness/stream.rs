@@ -72,6 +72,11 @@ impl Stream {
         self.inner.flush().await
     }
 
+    /// Closes our direction, and goes on reading.
+    pub async fn close_half(&mut self) {
+        self.inner.shutdown().await.expect("the server takes input");
+    }
+
     /// The next line without its end, or `None` when the server closed.
     pub async fn line(&mut self) -> Option<Vec<u8>> {
         let mut line = Vec::new();

@@ -2,10 +2,13 @@
 //!
 //! Each test runs the program as a process of its own, so that its memory and open files are nobody else's.
 
+mod bombs;
 mod commands;
+mod filter_memory;
 mod flood;
 mod memory;
 mod noise;
+mod policy;
 mod program;
 mod proxy;
 mod recipients;

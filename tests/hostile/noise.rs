@@ -3,7 +3,7 @@
 use harness::dice::Dice;
 use posthorn_config::Speaks;
 
-use crate::program::{Program, is_imap, is_implicit, shout};
+use crate::program::{Program, greets, is_http, is_imap, is_implicit, shout};
 
 /// What scanners say, and the beginning of a TLS handshake.
 const WORDS: [&[u8]; 9] = [
@@ -54,6 +54,13 @@ fn check(speaks: Speaks, sent: &[u8], heard: &[u8]) {
         heard.is_empty() || matches!(heard, [0x14..=0x16, 3, ..])
     } else if is_imap(speaks) {
         whole_lines() && (heard.is_empty() || heard.starts_with(b"* "))
+    } else if speaks == Speaks::Policy {
+        heard.is_empty()
+    } else if is_http(speaks) {
+        heard.is_empty() || heard.starts_with(b"HTTP/1.1 4") || heard.starts_with(b"HTTP/1.0 4")
+    } else if !greets(&speaks) {
+        // A table answers in lines that end in LF.
+        heard.is_empty() || heard.ends_with(b"\n") && heard.starts_with(b"400 ")
     } else {
         let mut lines = heard.split(|octet| *octet == b'\n').filter(|line| !line.is_empty());
         whole_lines() && lines.all(|line| line.len() > 3 && line[..3].iter().all(u8::is_ascii_digit))

@@ -35,13 +35,22 @@ impl Program {
 
     /// Started with further lines of `[limits]`, and with further lines in every listener.
     pub(crate) async fn with(limits: &str, listener: &str) -> Self {
+        Self::run("[filter]\nenable = false\n", limits, listener).await
+    }
+
+    /// Started with these sections, such as that of the filter.
+    pub(crate) async fn judging(sections: &str) -> Self {
+        Self::run(sections, "", "").await
+    }
+
+    async fn run(sections: &str, limits: &str, listener: &str) -> Self {
         let database = database(posthorn_store::migrate).await;
         let folder = tempfile::tempdir().expect("a folder");
         let data = folder.path().join("data");
         fs::create_dir(&data).expect("a folder");
         let mut text = format!(
             "[server]\ndata = {data:?}\nhostname = 'localhost'\n[database]\nurl = '{}'\nconnections = 4\n\
-             [imap]\nsessions_per_account = 0\n[limits]\nsessions_per_address = 0\n{limits}\n",
+             [imap]\nsessions_per_account = 0\n[checks]\nenable = false\n{sections}[limits]\nsessions_per_address = 0\n{limits}\n",
             database.url
         );
         for speaks in Speaks::ALL {
@@ -215,6 +224,25 @@ impl Drop for Process {
 /// Whether TLS comes before the first word.
 pub(crate) fn is_implicit(speaks: Speaks) -> bool {
     matches!(speaks, Speaks::Submissions | Speaks::Imaps)
+}
+
+/// Whether the server says the first word.
+pub(crate) fn greets(speaks: &Speaks) -> bool {
+    !matches!(
+        speaks,
+        Speaks::Policy
+            | Speaks::SrsForward
+            | Speaks::SrsReverse
+            | Speaks::AmPdp
+            | Speaks::Milter
+            | Speaks::Metrics
+            | Speaks::Release
+    )
+}
+
+/// Whether HTTP is spoken.
+pub(crate) fn is_http(speaks: Speaks) -> bool {
+    matches!(speaks, Speaks::Metrics | Speaks::Release)
 }
 
 /// Whether IMAP is spoken.

@@ -143,7 +143,7 @@ async fn a_reply_without_end_is_no_reply() {
         server
     });
     let told = send(&mut caller, &envelope(&["b@example.org"]), b"x\r\n").await;
-    assert_eq!(told, [format!("failed {:?}", ClientFailure::Malformed), "Finished".to_owned()]);
+    assert_eq!(told, [format!("failed {:?}", ClientFailure::TooLong), "Finished".to_owned()]);
     assert!(caller.received() < 256 << 10, "{} octets were taken in", caller.received());
     drop(caller);
     flood.await.expect("ended");
@@ -154,7 +154,7 @@ async fn a_reply_of_a_million_lines_is_no_reply() {
     let (mut caller, mut server) = caller(Dialect::Smtp).await;
     let flood = tokio::spawn(async move { while server.write_all(b"220-hello again\r\n").await.is_ok() {} });
     let told = send(&mut caller, &envelope(&["b@example.org"]), b"x\r\n").await;
-    assert_eq!(told, [format!("failed {:?}", ClientFailure::Malformed), "Finished".to_owned()]);
+    assert_eq!(told, [format!("failed {:?}", ClientFailure::TooLong), "Finished".to_owned()]);
     drop(caller);
     flood.await.expect("ended");
 }

@@ -8,6 +8,7 @@ use posthorn_config::{Config, Next, NextHost, Route, Span};
 use posthorn_mail::envelope::{Envelope, Recipient, Source};
 use posthorn_mail::queue::{Order, Selection};
 use posthorn_model::{Address, Notify};
+use posthorn_store::tls_reports;
 use tokio::time::sleep;
 
 use crate::office::{Office, until};
@@ -342,4 +343,30 @@ bad      MX 10 mx
     assert_eq!((rows[0].0.as_str(), rows[0].1, rows[0].4), ("a@bad.example", 1, 20));
     assert!(rows[0].2.starts_with("450 4.4.3"), "{rows:?}");
     office.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_for_our_own_reports_are_not_counted() {
+    let receiver = Receiver::willing().await;
+    let dns = DnsServer::start().await;
+    dns.zone("example", "mx1 A 127.0.0.1\nmx2 A 127.0.0.1\nmail MX 10 mx1\nreports MX 10 mx2\n");
+    let mut office = Office::asking(dns.options(), receiver.port, |config| config.route.clear()).await;
+    let envelope = async |recipient: &str| {
+        let address = Address::parse(recipient).expect("an address");
+        let route = office.mail.route(&address).await.expect("the store works");
+        let recipient = Recipient { address: address.to_string(), route, orcpt: None, notify: None };
+        Envelope { recipients: vec![recipient], source: Source::Relay, ..Envelope::default() }
+    };
+    let id = "20260102.tls.reports.example@posthorn.example";
+    for (to, id) in [("a@mail.example", "one@posthorn.example"), ("a@reports.example", id)] {
+        let octets = format!("Subject: a letter from the null path\r\nMessage-ID: <{id}>\r\n\r\nhello\r\n");
+        office.take_octets(&envelope(to).await, octets.as_bytes()).await;
+    }
+    office.settled().await;
+    assert_eq!(receiver.messages().len(), 2);
+    office.courier.take().expect("it runs").stop(Duration::from_secs(5)).await;
+    let mut connection = office.mail.store().acquire().await.expect("the store works");
+    let counts = tls_reports::of_day(&mut connection, office.mail.now().date_naive(), None).await.expect("read");
+    let seen: Vec<_> = counts.iter().map(|count| (count.domain.as_str(), count.result.as_str())).collect();
+    assert_eq!(seen, [("mail.example", "starttls-not-supported")], "a report would have the next one to tell of");
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use harness::server::{Server, ServerOptions};
 use harness::smtp_client::SmtpClient;
-use posthorn_config::{Binding, Config, Peer, PeerOptions, Route, Speaks};
+use posthorn_config::{Binding, Config, Peer, PeerOptions, PolicyVerdict, Route, Speaks};
 use posthorn_mail::directory::AccountChange;
 use posthorn_mail::queue::{Body, Entry, Filter, Order, Selection, Suspended};
 use posthorn_mail::trace::{Trace, TraceOf};
 use posthorn_model::{Address, BodyType, ByMode, DeliveryState, Domain, Lane, Notify, QueueOrigin, Ret};
-use posthorn_trust::{KeyType, Lookup, Signed};
+use posthorn_trust::{Found, KeyType, Signed};
 
 const MESSAGE: &str = "From: bob@example.org\r\nSubject: hello\r\nMessage-ID: <m1@example.org>\r\n\r\nHello.\r\n";
 
@@ -28,6 +28,11 @@ async fn server_with(alter: impl FnOnce(&mut Config) + 'static) -> Server {
 
 async fn server() -> Server {
     server_with(|_| {}).await
+}
+
+/// One that believes strangers who claim to be of our own people.
+async fn credulous() -> Server {
+    server_with(|config| config.policy.sender.forged = PolicyVerdict::Off).await
 }
 
 async fn bob(server: &Server) -> SmtpClient {
@@ -98,13 +103,16 @@ async fn what_was_asked_is_queued_with_the_message() {
     let notify = "NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;X+2By@example.net";
     client.expect(&format!("RCPT TO:<x@Example.NET> {notify}"), "250 2.1.5").await;
     client.expect("RCPT TO:<y@[192.0.2.1]>", "250 2.1.5").await;
-    // Nothing keeps mail back that is for a mailbox here.
-    client.expect("RCPT TO:<eve@example.org>", "550 5.3.3 mail for a mailbox here cannot be held").await;
+    // What is for a mailbox here waits in the queue as well.
+    client.expect("RCPT TO:<eve@example.org>", "250 2.1.5").await;
     let before = Utc::now();
     let reply = client.data(MESSAGE).await;
     let entries = queued(&server).await;
-    assert_eq!(entries.len(), 2);
+    assert_eq!(entries.len(), 3);
+    let (kept, of_eve) = (&entries[2].outgoing, &entries[2].delivery);
+    assert_eq!((kept.origin, of_eve.recipient.as_str()), (QueueOrigin::Local, "eve@example.org"));
     let (outgoing, one) = (&entries[0].outgoing, &entries[0].delivery);
+    assert_eq!(of_eve.due_at, one.due_at);
     assert_eq!(reply, format!("250 2.0.0 queued as {}", outgoing.id));
     assert_eq!(entries[1].outgoing, *outgoing, "one envelope for both");
     assert_eq!(outgoing.sender.as_deref(), Some("bob@example.org"));
@@ -211,7 +219,7 @@ async fn a_forward_leaves_under_our_name_and_comes_back_through_it() {
 
 #[tokio::test]
 async fn senders_that_need_no_rewriting_stay() {
-    let server = server().await;
+    let server = credulous().await;
     server.alias("team@example.org", &["eve@example.org", "far@example.com", "far@example.com"]).await;
     let mut client = server.smtp(Speaks::Smtp).await;
     assert!(client.deliver("", &["team@example.org"], MESSAGE).await.starts_with("250 "));
@@ -289,7 +297,7 @@ async fn our_mail_is_signed_with_all_keys() {
     let made = server.mail().create_dkim_keys(&domain, &kinds, None, Utc::now()).await.expect("works").expect("keys");
     assert_eq!(made.len(), 2);
     let again = server.mail().create_dkim_keys(&domain, &kinds, None, Utc::now()).await.expect("works");
-    assert!(again.is_err_and(|unfit| unfit.to_string().contains("already: rotate")));
+    assert!(again.is_err_and(|unfit| unfit.to_string().contains("already: posthorn dkim rotate")));
     let mut client = bob(&server).await;
     let message = "From: Bob <bob@example.org>\r\nSubject: hello\r\n\r\nHello.\r\n";
     assert!(client.deliver("bob@example.org", &["x@example.net"], message).await.starts_with("250 "));
@@ -297,11 +305,9 @@ async fn our_mail_is_signed_with_all_keys() {
     let entries = queued(&server).await;
     let leaves = octets(&server, &entries[0]).await;
     assert!(leaves.starts_with("DKIM-Signature: "), "{leaves}");
-    let record = |key: &posthorn_mail::dkim::KeyView| {
-        (format!("{}.", key.record_name()), Lookup::Found(vec![key.record.clone().into_bytes()]))
-    };
+    let record = |key: &posthorn_mail::dkim::KeyView| (key.record_name(), Found::Some(vec![key.record.clone()]));
     let keys = made.iter().map(record).collect();
-    let verified = Signed::parse(leaves.as_bytes()).expect("a header").verify(&keys);
+    let verified = Signed::parse(leaves.as_bytes()).expect("a header").verify(&keys, Utc::now());
     assert_eq!(verified.results().matches("dkim=pass header.d=example.org").count(), 2, "{}", verified.results());
     assert!(!inbox(&server, "eve@example.org").await[0].contains("DKIM-Signature"), "nobody checks it here");
 
@@ -372,7 +378,7 @@ async fn a_courier_is_handed_fresh_mail() {
     let (stored, rows) = mail.queue().show(departure.outgoing.id).await.expect("works").expect("it is queued");
     assert_eq!((&stored, &rows), (&departure.outgoing, &departure.deliveries), "as it lies in the database");
     assert_eq!(rows[0].claim, Some(claim));
-    mail.depart_no_more();
+    mail.depart_no_more(claim);
     // There was room for one; the other waits for whoever comes.
     assert!(departures.recv().await.is_none());
     assert!(client.deliver("bob@example.org", &["z@example.net"], MESSAGE).await.starts_with("250 "));
@@ -440,7 +446,7 @@ async fn a_domain_is_suspended_and_resumed() {
 
 #[tokio::test]
 async fn success_is_reported_where_it_was_asked_for() {
-    let server = server().await;
+    let server = credulous().await;
     let mut client = bob(&server).await;
     client.expect("MAIL FROM:<bob@example.org> RET=HDRS ENVID=mine", "250").await;
     client.expect("RCPT TO:<eve@example.org> NOTIFY=SUCCESS ORCPT=rfc822;Eve@example.org", "250").await;
@@ -513,10 +519,11 @@ async fn each_recipient_has_a_return_path_of_its_own() {
     assert_eq!(entries.len(), 2);
     let senders: Vec<String> = entries.iter().filter_map(|entry| entry.outgoing.sender.clone()).collect();
     assert!(
-        senders.iter().all(|sender| sender.starts_with("bounce-") && sender.ends_with("@localhost")),
+        senders.iter().all(|sender| sender.starts_with("bounce-") && sender.ends_with("@example.org")),
         "{senders:?}"
     );
     assert_ne!(senders[0], senders[1]);
+    assert!(entries.iter().all(|entry| entry.outgoing.author() == Some("bob@example.org")), "{entries:?}");
     // A report in free words is told apart by the path alone.
     let prose = "From: <>\r\nSubject: Undelivered Mail Returned to Sender\r\nAuto-Submitted: auto-replied\r\n\r\n\
                  <somebody@inside.example>: host mx said: 550 5.1.1 user unknown\r\n";

@@ -22,6 +22,10 @@ impl Desk {
     async fn new() -> Self {
         let server = Server::start(ServerOptions::new()).await;
         server.appliance().courier().stop(Duration::ZERO).await;
+        Self::of(server).await
+    }
+
+    async fn of(server: Server) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("posthorn.toml");
         let text = format!(
@@ -220,4 +224,55 @@ async fn what_holds_for_a_destination_is_explained_with_its_bucket() {
     let wrong =
         run(&["--config", &config, "config", "explain", "--delivery", "--group", "pol", "--domain", "a.example"], "");
     assert!(wrong.code == 2 && wrong.err.contains("did you mean \"pool\"?"), "{wrong:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sites_and_what_replies_changed_are_shown() {
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
+    let server = Server::start(ServerOptions::new().with(move |config| {
+        let to = format!("[[route]]\nto = 'smtp://127.0.0.1:{dead}'\n");
+        config.route = toml::from_str::<posthorn_config::Config>(&to).expect("a route").route;
+    }))
+    .await;
+    let desk = Desk::of(server).await;
+    desk.submit().await;
+    let end = tokio::time::Instant::now() + Duration::from_secs(120);
+    let site = loop {
+        assert!(tokio::time::Instant::now() < end, "nothing was refused");
+        let sites = desk.json(&["queue", "sites"]);
+        match sites.as_array().expect("rows").iter().find(|site| !site["last_refusal"].is_null()) {
+            Some(site) => break site.clone(),
+            None => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    };
+    assert_eq!(
+        (&site["binding"], &site["connections"], &site["hosts"][0]),
+        (&"default".into(), &0.into(), &"127.0.0.1".into())
+    );
+    let text = desk.done(&["queue", "sites"]);
+    assert!(text.contains("127.0.0.1") && text.contains("connection refused"), "{text}");
+
+    assert_eq!(desk.json(&["queue", "adapted"]).as_array().map(Vec::len), Some(0));
+    let now = desk.server.mail().now();
+    let tuning = posthorn_mail::queue::Tuning {
+        scope: "site mx.example.net binding default".to_owned(),
+        name: "connections".to_owned(),
+        value: 5.0,
+        previous: Some(10.0),
+        changed_at: now,
+        // Values are kept for half a day longer than they hold, while they grow.
+        until: Some(now + Duration::from_secs(13 * 3600)),
+        rule: "any: too many connections".to_owned(),
+        reply: Some("421 too many connections".to_owned()),
+    };
+    desk.server.mail().queue().keep_tuning(&tuning).await.expect("kept");
+    let adapted = desk.json(&["queue", "adapted"]);
+    let row = &adapted[0];
+    assert_eq!((&row["site"], &row["old"], &row["new"]), (&"mx.example.net".into(), &10.into(), &5.into()));
+    assert_eq!(
+        (&row["rule"], &row["reply"]),
+        (&"any: too many connections".into(), &"421 too many connections".into())
+    );
+    let text = desk.done(&["queue", "adapted"]);
+    assert!(text.contains("mx.example.net") && text.contains("too many connections"), "{text}");
 }

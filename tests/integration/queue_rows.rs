@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use harness::dice::Dice;
 use harness::postgres::{TestDatabase, database};
 use posthorn_model::{
     BodyType, ClaimId, DeliveryId, DeliveryState, Lane, MessageId, Notify, QueueId, QueueOrigin, Ret,
@@ -87,13 +88,17 @@ impl Fixture {
             notify: Some(Notify::SUCCESS.and(Notify::FAILURE)),
             lane: Lane::Normal,
             due_at: noon(),
+            not_before: Some(noon() - TimeDelta::minutes(5)),
             notice_at: Some(noon() + TimeDelta::hours(4)),
+            route: None,
+            held: None,
         };
         NewOutgoing {
             outgoing: Outgoing {
                 id: self.store.queue_id(),
                 message,
-                sender: Some("joe@example.org".to_owned()),
+                sender: Some("bounce-7@example.org".to_owned()),
+                author: Some("joe@example.org".to_owned()),
                 top: Some(b"X-Top: yes\r\n".to_vec()),
                 account: None,
                 origin: QueueOrigin::Submission,
@@ -388,6 +393,7 @@ async fn a_report_is_queued_with_what_it_reports_or_not_at_all() {
             messages: vec![(message, vec![free])],
             outgoing,
             completions: vec![done(sent.deliveries[0].id, me, Outcome::Gone)],
+            ..Parcel::default()
         }
     };
     fixture.store.deliver(report("poison@example.com")).await.expect_err("refused");
@@ -502,8 +508,19 @@ async fn operators_find_and_order() {
         found(Filter { header_id: text("one@example.org"), in_hand: Some(false), tried: Some(false), ..all() }).await,
         "ann@example.net Bob@example.com"
     );
-    assert_eq!(found(Filter { accepted_before: Some(noon()), ..all() }).await, "");
-    assert_eq!(found(Filter { accepted_after: Some(noon()), tried: Some(true), ..all() }).await, "");
+    // Ages go by the time in ids, which is the machine's.
+    let hour = TimeDelta::hours(1);
+    assert_eq!(found(Filter { accepted_before: Some(Utc::now() - hour), ..all() }).await, "");
+    assert_eq!(found(Filter { accepted_after: Some(Utc::now() + hour), ..all() }).await, "");
+    let around = Filter {
+        accepted_before: Some(Utc::now() + hour),
+        accepted_after: Some(Utc::now() - hour),
+        sender: text("@EXAMPLE.org"),
+        ..all()
+    };
+    assert_eq!(found(around).await.split(' ').count(), 4);
+    assert_eq!(found(Filter { sender: text("@example.or"), ..all() }).await, "");
+    assert_eq!(found(Filter { sender: text("@xample.org"), ..all() }).await, "");
 
     // Given up by an operator: taken unless somebody has it.
     let page = queue::select(&mut connection, &all(), None, 2).await.expect("read");
@@ -523,8 +540,10 @@ async fn operators_find_and_order() {
     assert_eq!(fixture.row(ids[0]).await.expect("it is there").due_at, later);
     assert_eq!(queue::bring_forward(&mut connection, &["example.net".to_owned()], noon()).await.expect("brought"), 1);
     assert_eq!(queue::postpone(&mut connection, &["example.net".to_owned()], later).await.expect("put off"), 1);
+    fixture.run("update delivery set not_before = due_at where domain = 'example.net'").await;
     let brought = queue::bring_forward_bound(&mut connection, "b1", noon()).await.expect("an answer");
-    assert_eq!(brought, 0, "it was not looked at yet: its sender wants it to wait");
+    assert_eq!(brought, 0, "its sender wants it to wait");
+    assert_eq!(queue::bring_forward(&mut connection, &["example.net".to_owned()], noon()).await.expect("an answer"), 0);
     assert_eq!(
         queue::retry(&mut connection, &ids, noon()).await.expect("due"),
         queue::Changed { deliveries: 1, in_hand: 0 }
@@ -556,8 +575,12 @@ async fn what_waits_for_a_binding_is_brought_forward() {
     let all = vec![put_off(0, None, false), put_off(1, Some("b1"), true), put_off(2, Some("b2"), true)];
     assert_eq!(fixture.complete(all).await, [true; 3]);
     let mut connection = fixture.store.acquire().await.expect("the store works");
+    // What is held meanwhile does not keep the put-off either.
+    queue::hold(&mut connection, &[sent.deliveries[1].id], "a look").await.expect("held");
     assert_eq!(queue::bring_forward_bound(&mut connection, "b1", noon()).await.expect("brought"), 2);
-    assert_eq!(fixture.claim(me, noon(), ALL).await, ["a@example.net", "b@example.net"]);
+    assert_eq!(fixture.claim(me, noon(), ALL).await, ["a@example.net"]);
+    queue::release(&mut connection, &[sent.deliveries[1].id]).await.expect("released");
+    assert_eq!(fixture.claim(me, noon(), ALL).await, ["b@example.net"]);
 }
 
 #[tokio::test]
@@ -833,6 +856,7 @@ async fn what_the_way_out_has_learned_is_kept() {
         scope: "b1 mx.example.net".to_owned(),
         name: "connections".to_owned(),
         value: 3.5,
+        previous: Some(9.0),
         changed_at: noon(),
         until: Some(later),
         rule: "too many".to_owned(),
@@ -880,6 +904,17 @@ async fn what_the_way_out_has_learned_is_kept() {
     .expect("added");
     let counts = tls_reports::of_day(&mut connection, noon().date_naive(), Some("example.net")).await.expect("read");
     assert_eq!(counts.iter().map(|count| count.sessions).collect::<Vec<_>>(), [6, 2]);
+    // A policy may be 64 KiB of text that does not shrink, more than an index takes; it is others' text, NUL and all.
+    let mut dice = Dice::new(8460);
+    let long: String = (0..60_000).map(|_| char::from(b'!' + u8::try_from(dice.below(90)).expect("small"))).collect();
+    let large = TlsCount { policy: format!("{long}\0"), detail: format!("a\0{}", &long[..5000]), ..counts[0].clone() };
+    for _ in 0..2 {
+        tls_reports::add(&mut connection, &[large.clone(), counts[0].clone()]).await.expect("added");
+    }
+    let counts = tls_reports::of_day(&mut connection, noon().date_naive(), Some("example.net")).await.expect("read");
+    let mut sessions: Vec<_> = counts.iter().map(|count| (count.sessions, count.policy.len())).collect();
+    sessions.sort_unstable();
+    assert_eq!(sessions, [(2, 0), (12, 60_000), (18, 0)]);
     let tomorrow = noon().date_naive().succ_opt().expect("a day");
-    assert_eq!(tls_reports::sweep(&mut connection, tomorrow).await.expect("swept"), 2);
+    assert_eq!(tls_reports::sweep(&mut connection, tomorrow).await.expect("swept"), 3);
 }

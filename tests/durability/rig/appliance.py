@@ -33,7 +33,7 @@ class Appliance:
         self.server = None
         text = (
             f'[server]\nhostname = "mx.{DOMAIN}"\ndata = "{data}"\n{database}\n'
-            "[limits]\nsessions_per_address = 0\n\n[imap]\nsessions_per_account = 0\n"
+            "[limits]\nsessions_per_address = 0\n\n[checks]\nenable = false\n[filter]\nenable = false\n\n[imap]\nsessions_per_account = 0\n"
         )
         for name in SPOKEN:
             text += f'\n[[listener]]\nname = "{name}"\nspeaks = "{name}"\nlisten = ["{HOST}:{self.port[name]}"]\n'

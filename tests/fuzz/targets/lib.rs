@@ -4,12 +4,21 @@
 //! [`OPTIONS`] octets choose how a session is set up, the rest is what the stranger sends. The same functions run
 //! under cargo-fuzz (see the page beside this) and for a moment with every `cargo test`.
 
+pub mod ampdp;
+pub mod archive;
+pub mod authentication;
+pub mod html;
 pub mod imap_server;
 pub mod listen_address;
 pub mod message;
+pub mod milter;
+pub mod policy;
 pub mod proxy_header;
+pub mod scoring;
 pub mod smtp_server;
+pub mod spf;
 pub mod structure_codec;
+pub mod tokenizer;
 
 /// How many octets in front of an input set the session up.
 pub const OPTIONS: usize = 4;
@@ -18,13 +27,22 @@ pub const OPTIONS: usize = 4;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("smtp_server", smtp_server::target),
     ("imap_server", imap_server::target),
     ("listen_address", listen_address::target),
     ("message", message::target),
+    ("policy", policy::target),
+    ("ampdp", ampdp::target),
+    ("milter", milter::target),
     ("proxy_header", proxy_header::target),
     ("structure_codec", structure_codec::target),
+    ("authentication", authentication::target),
+    ("archive", archive::target),
+    ("html", html::target),
+    ("scoring", scoring::target),
+    ("tokenizer", tokenizer::target),
+    ("spf", spf::target),
 ];
 
 /// The options in front of an input, and the rest.

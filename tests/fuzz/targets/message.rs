@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use posthorn_mime::{
     Facts, MAX_DEPTH, MAX_PARTS, SectionPart, Structure, body_text, decoded, decoded_size, envelope, fields,
-    header_end, header_fault, header_fields, preview, section,
+    header_end, header_fault, header_fields, is_seven_bit, preview, section, seven_bit,
 };
 
 /// Takes the octets for a message.
@@ -18,6 +18,10 @@ pub fn target(raw: &[u8]) {
     sections(&structure, &kept, raw);
     balanced(&structure.body(raw));
     balanced(&structure.bodystructure(raw));
+    if let Ok(narrow) = seven_bit(raw) {
+        assert!(is_seven_bit(&narrow));
+        assert_eq!(seven_bit(&narrow).as_ref(), Ok(&narrow));
+    }
     let text = preview(&structure, raw);
     assert!(text.chars().count() <= 256 && !text.contains(['\r', '\n']), "{text:?}");
     let _end = body_text(&structure, raw, |_| ControlFlow::Continue(()));

@@ -57,6 +57,13 @@ impl Zones {
         }
     }
 
+    pub(super) fn add(&mut self, apex: &str, at: &str, data: RData) {
+        let apex = name(apex);
+        let mut at = Name::from_labels(at.split('.').map(str::as_bytes)).expect("a name").to_lowercase();
+        at.set_fqdn(true);
+        self.0.iter_mut().find(|zone| zone.apex == apex).expect("a zone").add(&at, data);
+    }
+
     pub(super) fn spoil(&mut self, apex: &str) {
         let apex = name(apex);
         self.0.iter_mut().find(|zone| zone.apex == apex).expect("a zone").spoiled = true;
