@@ -54,9 +54,12 @@ async fn addresses_of_every_kind() {
                 // The kernel gives a port to both families apart: behind the other may be a listener of anybody, also of
                 // ours, who greets by another name or says nothing.
                 let is_own = v6_only == (client == "::1");
-                let greeting = tokio::time::timeout(Duration::from_secs(if is_own { 20 } else { 3 }), client_of.reply());
+                let greeting =
+                    tokio::time::timeout(Duration::from_secs(if is_own { 20 } else { 3 }), client_of.reply());
                 let greeting = greeting.await.unwrap_or_default();
-                if !is_own && (!greeting.contains("of-every-kind.example") || is_there(bound.id, client, address.port())) {
+                if !is_own
+                    && (!greeting.contains("of-every-kind.example") || is_there(bound.id, client, address.port()))
+                {
                     continue;
                 }
                 assert!(greeting.starts_with("220 of-every-kind.example"), "{greeting}");
