@@ -114,7 +114,7 @@ pub use reference::{example, reference, schema};
 pub use reports::Reports;
 pub use root::Config;
 pub use route::{Next, NextError, NextHost, Route, Routes};
-pub use scanner::{Scanner, ScannerFailure, ScannerKind, ScannerWay};
+pub use scanner::{Scanner, ScannerFailure, ScannerKind, ScannerShown, ScannerWay};
 pub use server::Server;
 pub use size::{Size, SizeError};
 pub use smtp::Smtp;

@@ -53,6 +53,9 @@ pub struct Scanner {
     /// clamd: for how long the verdict on the same content is remembered; 0 asks each time.
     #[serde(default = "five_minutes")]
     pub remember: Span,
+    /// clamd: what of a message it is shown. Signatures for mail as such, and its own marks of phishing, need `message`.
+    #[serde(default)]
+    pub shown: ScannerShown,
     /// What spamd is asked for: `SYMBOLS`, `CHECK` or `PROCESS`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"SYMBOLS")]
@@ -131,6 +134,18 @@ pub enum ScannerFailure {
     Pass,
 }
 
+/// What of a message an engine is shown.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+#[schemars(extend("x-noun" = "view of a message"))]
+#[serde(rename_all = "kebab-case")]
+pub enum ScannerShown {
+    /// The message as it is, which the engine takes apart itself: for clamd three times the work.
+    Message,
+    /// Its parts, decoded, one by one; the message as it is where there is any doubt about what its parts are.
+    #[default]
+    Parts,
+}
+
 impl Scanner {
     /// An engine with everything else at its default.
     #[must_use]
@@ -150,6 +165,7 @@ impl Scanner {
             idle_time: twenty_seconds(),
             total_time: thousand_seconds(),
             remember: five_minutes(),
+            shown: ScannerShown::default(),
             request: None,
             service: None,
         }

@@ -43,6 +43,7 @@ impl Protocol for Clamd {
 
     const LOOKS_FOR_VIRUSES: bool = true;
     const REMEMBERED: bool = true;
+    const TAKES_PARTS: bool = true;
 
     async fn open(&self, link: Link) -> Result<Session, String> {
         Ok(Session { link, asked: 0 })

@@ -2,7 +2,7 @@
 //! with the feature `icap`, services of ICAP servers.
 //!
 //! A [`Protocol`](protocol::Protocol) asks one question over one connection; a [`Service`](service::Service) has what is the
-//! same for all of them: which mail is shown, several addresses and their backup, connections that stay open, the time that
+//! same for all of them: which mail is shown, whole or in pieces ([`Pieces`](pieces::Pieces)), several addresses and their backup, connections that stay open, the time that
 //! all of it may take, and rest for an engine that has failed three times in a row. What its silence means is configured
 //! by direction ([`posthorn_config::ScannerFailure`]); but of one that may have taken the message over, it always defers.
 //!
@@ -16,6 +16,7 @@ mod field;
 #[cfg(feature = "icap")]
 mod icap;
 mod milter;
+mod pieces;
 mod place;
 mod plain;
 mod protocol;

@@ -19,6 +19,9 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     /// Whether its verdict goes by the content alone, so that it may be remembered.
     const REMEMBERED: bool;
 
+    /// Whether it looks at the parts of a message as well as at a message, so that these may be put to it one by one.
+    const TAKES_PARTS: bool = false;
+
     /// Begins a session.
     fn open(&self, link: Link) -> impl Future<Output = Result<Self::Connection, String>> + Send;
 

@@ -37,9 +37,15 @@ impl Remembered {
         }
         context.update(b"\r\n");
         context.update(body);
-        let mut key = [0; 32];
-        key.copy_from_slice(context.finish().as_ref());
-        key
+        finish(context)
+    }
+
+    /// The name of a part of a message; never that of a message.
+    pub(crate) fn key_of_part(octets: &[u8]) -> Key {
+        let mut context = Context::new(&SHA256);
+        context.update(b"part\n");
+        context.update(octets);
+        finish(context)
     }
 
     pub(crate) fn look_up(&self, key: &Key) -> Option<Scanned> {
@@ -52,6 +58,12 @@ impl Remembered {
             self.0.insert(key, said.clone());
         }
     }
+}
+
+fn finish(context: Context) -> Key {
+    let mut key = [0; 32];
+    key.copy_from_slice(context.finish().as_ref());
+    key
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use posthorn_config::{Scanner as Settings, ScannerKind, ScannerWay, ServiceAddress};
+use posthorn_config::{Scanner as Settings, ScannerKind, ScannerShown, ScannerWay, ServiceAddress};
 use posthorn_filter::Scanned;
 use posthorn_model::policy::Inquiry;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -131,7 +131,8 @@ pub(crate) fn service_at<P: Protocol>(protocol: P, address: SocketAddr) -> Servi
 }
 
 pub(crate) fn settings(address: SocketAddr) -> Settings {
-    Settings::new("engine", ScannerKind::Clamd, ServiceAddress::Tcp(address))
+    let settings = Settings::new("engine", ScannerKind::Clamd, ServiceAddress::Tcp(address));
+    Settings { shown: ScannerShown::Message, ..settings }
 }
 
 pub(crate) fn message(text: &'static str) -> Bytes {

@@ -2,14 +2,15 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use posthorn_config::{Scanner as Settings, ScannerFailure};
+use posthorn_config::{Scanner as Settings, ScannerFailure, ScannerShown};
 use posthorn_filter::{Case, Fault, Scan, Scanned, Scanner};
 use tokio::time::Instant;
 
+use crate::pieces::Pieces;
 use crate::place::{Place, Silence};
 use crate::protocol::Protocol;
 use crate::question::Question;
-use crate::remembered::Remembered;
+use crate::remembered::{Key, Remembered};
 
 /// One engine, at one address or several.
 pub(crate) struct Service<P: Protocol> {
@@ -40,11 +41,36 @@ impl<P: Protocol> Service<P> {
             let why = format!("{}: {size} octets are more than it is shown", self.settings.name);
             return Ok(Scanned { unchecked: Some(why), ..Scanned::default() });
         }
-        let key = self.remembered.as_ref().map(|remembered| (remembered, Remembered::key(question.octets)));
+        let deadline = Instant::now() + self.settings.time.duration();
+        let pieces = match self.settings.shown {
+            ScannerShown::Parts if P::TAKES_PARTS => Pieces::of(question.octets),
+            _ => None,
+        };
+        let Some(pieces) = pieces else {
+            return self.ask_unless_known(question, deadline, || Remembered::key(question.octets)).await;
+        };
+        for piece in pieces.iter() {
+            let asked = Question { octets: &piece, ..question.clone() };
+            let said = self.ask_unless_known(&asked, deadline, || Remembered::key_of_part(&piece)).await?;
+            // One is enough.
+            if said != Scanned::default() {
+                return Ok(said);
+            }
+        }
+        Ok(Scanned::default())
+    }
+
+    async fn ask_unless_known(
+        &self,
+        question: &Question<'_>,
+        deadline: Instant,
+        key: impl FnOnce() -> Key,
+    ) -> Result<Scanned, Fault> {
+        let key = self.remembered.as_ref().map(|remembered| (remembered, key()));
         if let Some(known) = key.as_ref().and_then(|(remembered, key)| remembered.look_up(key)) {
             return Ok(known);
         }
-        match self.ask_in_turn(question).await {
+        match self.ask_in_turn(question, deadline).await {
             Ok(said) => {
                 if let Some((remembered, key)) = key {
                     remembered.learn(key, &said);
@@ -60,8 +86,7 @@ impl<P: Protocol> Service<P> {
     }
 
     /// Each address once, the backup last, until one may have taken the message over; what rests is left out.
-    async fn ask_in_turn(&self, question: &Question<'_>) -> Result<Scanned, Silence> {
-        let deadline = Instant::now() + self.settings.time.duration();
+    async fn ask_in_turn(&self, question: &Question<'_>, deadline: Instant) -> Result<Scanned, Silence> {
         let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.places.len().max(1);
         let (behind, ahead) = self.places.split_at(first.min(self.places.len()));
         let places: Vec<_> = ahead.iter().chain(behind).chain(&self.backup).filter(|place| !place.rests()).collect();
@@ -199,6 +224,31 @@ mod tests {
         let (one, other) = tokio::join!(service.ask(&one), service.ask(&other));
         let texts = [one, other].map(|answer| answer.expect_err("no answer").text);
         assert!(texts[0].contains("no answer in time") && texts[1].contains("a moment ago"), "{texts:?}");
+    }
+
+    #[tokio::test]
+    async fn parts_are_asked_about_one_by_one_and_remembered_by_themselves() {
+        let script = Script::new().session(&["1: stream: OK\0", "2: stream: OK\0", "3: stream: Bad FOUND\0"]);
+        let server = script.when(|heard| heard.ends_with(&[0; 4])).serve().await;
+        let settings = Settings { shown: ScannerShown::Parts, ..settings(([127, 0, 0, 1], 1).into()) };
+        let settings = Settings { address: vec![server.address()], ..settings };
+        let service = Service::new(settings, Clamd::default());
+        let octets = message(
+            "Subject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\ntext\r\n\
+             --b\r\nContent-Transfer-Encoding: base64\r\n\r\naGVsbG8=\r\n--b--\r\n",
+        );
+        assert_eq!(said(&service, &question(&octets)).await, Scanned::default());
+        // Another message with a part that was seen, and with one more.
+        let other = message(
+            "Subject: y\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\r\nhello\r\n--c\r\n\r\nmore\r\n--c--\r\n",
+        );
+        assert_eq!(said(&service, &question(&other)).await.viruses, ["Bad"]);
+        let piece = |text: &str| {
+            let length = u8::try_from(text.len()).expect("short");
+            [b"zINSTREAM\0\0\0\0".as_slice(), &[length], text.as_bytes(), &[0; 4]].concat()
+        };
+        let expected = [b"zIDSESSION\0".to_vec(), piece("text"), piece("hello"), piece("more")].concat();
+        assert_eq!(server.heard(), [expected]);
     }
 
     #[tokio::test]

@@ -123,7 +123,8 @@ async fn a_list_managers_mail_is_signed_looked_through_for_viruses_alone_and_exp
     }
     let traced = traced(&server, "talk@example.org").await;
     assert!(traced.contains("\"verdict\":\"clean\"") && !traced.contains("GTUBE"), "{traced}");
-    let reply = client.deliver("talk-bounces@example.org", &["talk@example.org"], &plain("EICAR")).await;
+    let bad = plain("bad").replace("Hello.", "EICAR");
+    let reply = client.deliver("talk-bounces@example.org", &["talk@example.org"], &bad).await;
     assert!(reply.starts_with("250 2.0.0 held as "), "{reply}");
     assert_eq!(subscribers.messages("bob@example.org", "INBOX").await.len(), 1);
     server.stop().await;
