@@ -6,6 +6,7 @@
 mod classify;
 mod corpus;
 mod counts;
+mod expressions;
 mod fact;
 mod finding;
 mod hosts;
@@ -13,6 +14,7 @@ mod keeping;
 mod look_alike;
 mod memo;
 mod memory;
+mod needles;
 mod offline;
 mod pen_pals;
 mod reading;

@@ -47,21 +47,20 @@ impl Corpus {
     /// What a message with these tokens looks like; `None` when they tell nothing.
     pub(crate) fn likeness(&self, tokens: &[u64]) -> Option<Likeness> {
         let (spams, hams) = (f64::from(self.messages.spam.max(1)), f64::from(self.messages.ham.max(1)));
-        let mut telling: Vec<f64> = Vec::with_capacity(tokens.len().min(1024));
+        let mut telling = vec![0.0; tokens.len()];
+        let mut number = 0;
         for token in tokens {
             let count = self.counts.find(*token);
-            if count == Count::default() {
-                continue;
-            }
             // The share of its messages that is spam, were there as many of both; in it, how often it was seen counts
-            // against doubt. One division for both.
+            // against doubt. One division for both. Of a token that is not known it is no number, and tells nothing.
             let (in_spam, in_ham) = (f64::from(count.spam) * hams, f64::from(count.ham) * spams);
             let (seen, both) = (f64::from(count.spam) + f64::from(count.ham), in_spam + in_ham);
             let probability = (DOUBT * 0.5 * both + seen * in_spam) / ((DOUBT + seen) * both);
-            if (probability - 0.5).abs() >= TELLING {
-                telling.push(probability);
-            }
+            // Whether it is known, and tells, cannot be guessed either: it is written in any case, and counts or does not.
+            telling[number] = probability;
+            number += usize::from((probability - 0.5).abs() >= TELLING);
         }
+        telling.truncate(number);
         keep_most_telling(&mut telling);
         if telling.len() < LEAST {
             return None;

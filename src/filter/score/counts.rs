@@ -9,6 +9,17 @@ pub(crate) struct Count {
     pub(crate) ham: u32,
 }
 
+impl Count {
+    fn together(self) -> u64 {
+        u64::from(self.spam) << 32 | u64::from(self.ham)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+    fn apart(both: u64) -> Self {
+        Self { spam: (both >> 32) as u32, ham: both as u32 }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     token: u64,
@@ -38,19 +49,14 @@ impl Counts {
 
     /// What is known of a token; nothing is zero.
     pub(crate) fn find(&self, token: u64) -> Count {
-        let mut found = Count::default();
+        // Which slot it is cannot be guessed, nor which bucket: looking at all of them costs less than guessing wrong.
+        let mut found = 0;
         for place in self.places(token) {
-            // Which slot it is cannot be guessed: looking at all of them costs less than guessing wrong.
             for slot in &self.buckets[place] {
-                let mask = 0_u32.wrapping_sub(u32::from(slot.token == token));
-                found.spam |= slot.count.spam & mask;
-                found.ham |= slot.count.ham & mask;
-            }
-            if found != Count::default() {
-                break;
+                found |= slot.count.together() & 0_u64.wrapping_sub(u64::from(slot.token == token));
             }
         }
-        found
+        Count::apart(found)
     }
 
     /// Says what is known of a token from now on.

@@ -1,11 +1,11 @@
-//! Rules compiled: the expressions for one thing are one set, which reads a text once for all of them.
+//! Rules compiled: the expressions for one thing are one set.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 use posthorn_config::FilterRule;
-use regex::{RegexSet, RegexSetBuilder};
 
+use super::expressions::{Set, Unusable};
 use super::fact::{Fact, Facts};
 use super::reading::Reading;
 use crate::Point;
@@ -14,8 +14,6 @@ use crate::Point;
 const TEXT_LIMIT: usize = 64 * 1024;
 /// Links and parts that rules read.
 const MOST_THINGS: usize = 200;
-/// Octets that all expressions for one thing may take when compiled.
-const LARGEST: usize = 16 << 20;
 
 /// Rules ready to be used.
 #[derive(Debug, Default)]
@@ -44,13 +42,6 @@ enum Wanted {
     Field(String),
     Fact(Fact),
     Others { all: Vec<usize>, any: Vec<usize>, at_least: usize, none: Vec<usize> },
-}
-
-/// Expressions, and the rules that they belong to.
-#[derive(Debug, Default)]
-struct Set {
-    machine: RegexSet,
-    rules: Vec<usize>,
 }
 
 /// The built-in rules: marks in further languages come before what builds on them.
@@ -165,12 +156,10 @@ impl Rules {
         };
         for (kind, (expressions, owners)) in sets {
             let name = |at: usize| all.get(at).map(|rule| rule.name.clone()).unwrap_or_default();
-            let machine = RegexSetBuilder::new(&expressions).size_limit(LARGEST).dfa_size_limit(LARGEST).build();
-            let machine = machine.map_err(|error| RuleFault {
-                rule: owners.iter().map(|at| name(*at)).collect::<Vec<_>>().join(", "),
-                why: error.to_string(),
+            let set = Set::new(expressions, owners).map_err(|Unusable { rules, why }| RuleFault {
+                rule: rules.into_iter().map(name).collect::<Vec<_>>().join(", "),
+                why,
             })?;
-            let set = Set { machine, rules: owners };
             match kind {
                 Kind::Field(name) => compiled.fields.push((name.to_owned(), set)),
                 Kind::Body => compiled.body = set,
@@ -217,7 +206,7 @@ impl Rules {
         for link in contents.links().iter().take(MOST_THINGS) {
             self.links.mark(&link.url, &mut hits);
         }
-        if !self.files.rules.is_empty() {
+        if !self.files.is_empty() {
             for node in contents.nodes().iter().take(MOST_THINGS) {
                 for name in &node.names {
                     self.files.mark(&format!("{} {name}", node.declared_type()), &mut hits);
@@ -238,19 +227,6 @@ impl Rules {
             hits[at] = hit != rule.absent;
         }
         hits
-    }
-}
-
-impl Set {
-    fn mark(&self, text: &str, hits: &mut [bool]) {
-        if self.rules.is_empty() || text.is_empty() {
-            return;
-        }
-        for found in &self.machine.matches(text) {
-            if let Some(hit) = self.rules.get(found).and_then(|rule| hits.get_mut(*rule)) {
-                *hit = true;
-            }
-        }
     }
 }
 
@@ -278,6 +254,13 @@ fn expression(rule: &FilterRule) -> Option<(Kind<'_>, &str)> {
 fn unwrapped(text: &str) -> String {
     let mut made = String::with_capacity(text.len());
     for line in text.lines() {
+        if is_tidy(line) {
+            if !made.is_empty() && !made.ends_with('\n') {
+                made.push(' ');
+            }
+            made.push_str(line);
+            continue;
+        }
         let mut words = line.split_whitespace().peekable();
         if words.peek().is_none() && !made.is_empty() && !made.ends_with('\n') {
             made.push('\n');
@@ -290,6 +273,14 @@ fn unwrapped(text: &str) -> String {
         }
     }
     made
+}
+
+/// Whether the words of a line have one space between them, and nothing else is white.
+fn is_tidy(line: &str) -> bool {
+    let octets = line.as_bytes();
+    let ends = [octets.first(), octets.last()].iter().all(|end| end.is_some_and(u8::is_ascii_graphic));
+    ends && octets.is_ascii()
+        && octets.windows(2).all(|pair| pair[1] == b' ' && pair[0] != b' ' || pair[1].is_ascii_graphic())
 }
 
 /// Makes `\b` mean boundaries of ASCII words: others stop the fast machine at the first letter that is not ASCII.
@@ -320,6 +311,7 @@ fn built_in_rules() -> Result<Vec<FilterRule>, RuleFault> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::needles::needles;
     use super::*;
 
     fn rule(said: serde_json::Value) -> FilterRule {
@@ -373,10 +365,21 @@ mod tests {
     }
 
     #[test]
+    fn few_of_the_built_in_expressions_are_tried_on_every_text() {
+        let rules = built_in_rules().expect("they can be read");
+        let bodies: Vec<&FilterRule> = rules.iter().filter(|rule| rule.body.is_some()).collect();
+        let tried =
+            |rule: &&&FilterRule| needles(&ascii_boundaries(rule.body.as_deref().unwrap_or_default())).is_none();
+        let names: Vec<&str> = bodies.iter().filter(tried).map(|rule| rule.name.as_str()).collect();
+        assert!(names.len() * 5 < bodies.len(), "{} of {}: {names:?}", names.len(), bodies.len());
+    }
+
+    #[test]
     fn a_text_is_read_by_its_paragraphs() {
         for (text, paragraphs) in [
             ("Your account\r\nwas  suspended.\r\n", "Your account was suspended."),
             ("\n\n one\ntwo\n \n\nthree\n", "one two\nthree"),
+            ("one two\nthree\tfour\nfive\u{a0}six \nseven\n\neight", "one two three four five six seven\neight"),
             ("", ""),
         ] {
             assert_eq!(unwrapped(text), paragraphs, "{text:?}");
