@@ -1,5 +1,6 @@
 //! Group commit: what all sessions store, queue and finish is gathered while the last commit runs, and committed at once.
 
+mod gathering;
 mod queue;
 
 use std::collections::HashSet;
@@ -15,15 +16,13 @@ use sqlx::{Connection, Executor};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use self::gathering::{CROWD, gather};
 use crate::filter::held::{self, NewHeld, NewRelease};
 use crate::queue::{Completion, NewOutgoing};
 use crate::{Error, Result, blob, pool};
 
 /// How many octets of text one body row holds before packing.
 pub const PART_SIZE: usize = 1 << 20;
-
-/// A batch ends here even when more is waiting.
-const BATCH_BYTES: usize = 16 << 20;
 
 /// A connection that was idle for longer is tried before it is trusted.
 const STALE: Duration = Duration::from_millis(500);
@@ -248,27 +247,15 @@ fn bodies(message: &NewMessage) -> impl Iterator<Item = Body> + '_ {
 /// One writer: takes what is waiting, commits it, answers, and takes what has gathered meanwhile.
 async fn run(options: PgConnectOptions, jobs: Arc<Mutex<mpsc::Receiver<Job>>>, most: usize) {
     let mut connection = Idle { connection: None, since: Instant::now(), planned: Instant::now() };
+    let mut crowded = false;
     loop {
-        let batch = gather(&mut *jobs.lock().await, most).await;
+        let batch = gather(&mut *jobs.lock().await, most, crowded).await;
         if batch.is_empty() {
             return;
         }
+        crowded = batch.len() >= CROWD;
         commit(&options, &mut connection, batch).await;
     }
-}
-
-async fn gather(jobs: &mut mpsc::Receiver<Job>, most: usize) -> Vec<Job> {
-    let mut batch = Vec::new();
-    let mut bytes = 0;
-    let mut next = jobs.recv().await;
-    while let Some(job) = next.take() {
-        bytes += job.packed.bytes;
-        batch.push(job);
-        if batch.len() < most && bytes < BATCH_BYTES {
-            next = jobs.try_recv().ok();
-        }
-    }
-    batch
 }
 
 /// Commits a batch. When the statement itself is refused, each parcel is tried alone, so that one that cannot be
