@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::crew::{Share, together};
 use crate::ledger::Ledger;
-use crate::message::{AUTHOR, Messages, run_number};
+use crate::message::{AUTHOR, Messages, Texts};
 use crate::report::{Report, Row, milliseconds, rate};
 use crate::signature::Signing;
 use crate::sink::Sink;
@@ -37,6 +37,8 @@ pub(crate) struct Options {
     /// Octets of each message.
     #[arg(long, default_value_t = 10_240)]
     size: usize,
+    #[command(flatten)]
+    texts: Texts,
     /// Sessions at once; one run for each number.
     #[arg(long, value_delimiter = ',', default_value = "10")]
     sessions: Vec<usize>,
@@ -92,7 +94,7 @@ struct Work {
 }
 
 async fn once(options: &Rc<Options>, sessions: usize) -> anyhow::Result<Row> {
-    let mut messages = Messages::new(options.size, run_number()?).by(&options.sender)?;
+    let mut messages = options.texts.messages(options.size, options.messages)?.by(&options.sender)?;
     if let Some(signer) = options.signing.signer()? {
         messages.sign(&signer)?;
     }

@@ -9,7 +9,7 @@ use clap::Args;
 use crate::crew::{Mailing, Manner, Share, together};
 use crate::imap;
 use crate::ledger::Ledger;
-use crate::message::{AUTHOR, Messages, run_number};
+use crate::message::{AUTHOR, Texts};
 use crate::report::{Report, Row, rate};
 use crate::signature::Signing;
 use crate::target::Target;
@@ -27,6 +27,8 @@ pub(crate) struct Options {
     /// Octets of each message.
     #[arg(long, default_value_t = 10_240)]
     size: usize,
+    #[command(flatten)]
+    texts: Texts,
     /// Sessions at once; one run for each number.
     #[arg(long, value_delimiter = ',', default_value = "1,10,100")]
     sessions: Vec<usize>,
@@ -61,7 +63,7 @@ async fn once(options: &Rc<Options>, sessions: usize) -> anyhow::Result<Row> {
         let user = target.user(number);
         format!("MAIL FROM:<{AUTHOR}>\r\nRCPT TO:<{user}>\r\nDATA\r\n").into_bytes()
     };
-    let mut messages = Messages::new(options.size, run_number()?);
+    let mut messages = options.texts.messages(options.size, options.messages)?;
     if let Some(signer) = options.signing.signer()? {
         messages.sign(&signer)?;
     }

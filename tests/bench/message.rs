@@ -142,6 +142,22 @@ impl Template {
     }
 }
 
+/// How much messages are like each other.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Texts {
+    /// Every message has a text of its own, so that whoever remembers texts has seen none of them.
+    #[arg(long)]
+    all_different: bool,
+}
+
+impl Texts {
+    /// So many messages of `size` octets each.
+    pub(crate) fn messages(self, size: usize, number: u64) -> anyhow::Result<Messages> {
+        let texts = if self.all_different { usize::try_from(number)? } else { TEXTS };
+        Ok(Messages::varied(size, run_number()?, texts))
+    }
+}
+
 /// Messages in files: `1.eml` and so on.
 #[derive(Args, Debug)]
 pub(crate) struct Compose {
