@@ -17,7 +17,7 @@ fn long(front: &str, back: &str) -> String {
 async fn smtp_commands_of_a_megabyte_are_refused_line_by_line() {
     let mut program = Program::start().await;
     program.works().await;
-    let before = program.memory();
+    let before = program.peak();
     let mut clients = Vec::new();
     for speaks in [Speaks::Smtp, Speaks::Submission, Speaks::Submissions, Speaks::Lmtp] {
         for _ in 0..SESSIONS / 4 {
@@ -65,7 +65,7 @@ async fn smtp_commands_of_a_megabyte_are_refused_line_by_line() {
 async fn a_line_without_an_end_is_not_kept() {
     let mut program = Program::start().await;
     program.works().await;
-    let before = program.memory();
+    let before = program.peak();
     let piece = vec![b'x'; 1 << 20];
     let mut client = program.smtp(Speaks::Smtp).await;
     for _ in 0..64 {
@@ -84,7 +84,7 @@ async fn a_line_without_an_end_is_not_kept() {
 async fn imap_commands_of_a_megabyte_end_the_session() {
     let mut program = Program::start().await;
     program.works().await;
-    let before = program.memory();
+    let before = program.peak();
     for _ in 0..SESSIONS / 8 {
         let stranger = ImapClient::plain(program.port(Speaks::Imap), program.tls()).await;
         dismissed(stranger, &long("a LOGIN ", " y")).await;

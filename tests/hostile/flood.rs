@@ -14,7 +14,7 @@ const CONNECTIONS: usize = 2000;
 async fn two_thousand_connections_leave_nothing_behind() {
     let mut program = Program::start().await;
     program.works().await;
-    let (memory, files) = (program.memory(), program.open_files());
+    let (memory, files) = (program.peak(), program.open_files());
     for round in 0..CONNECTIONS {
         let speaks = Speaks::ALL[round % Speaks::ALL.len()];
         let connected = TcpStream::connect(("127.0.0.1", program.port(speaks))).await;

@@ -31,7 +31,7 @@ async fn ask(stream: &mut TcpStream) -> Duration {
 async fn what_never_ends_costs_little_and_is_closed() {
     let mut program = Program::start().await;
     program.works().await;
-    let (memory, files) = (program.memory(), program.open_files());
+    let (memory, files) = (program.peak(), program.open_files());
     let endless: [Vec<u8>; 6] = [
         // Values of one megabyte: of something known, of something unknown, and no end of them.
         format!("request=smtpd_access_policy\nsender={}\n\n", "x".repeat(1 << 20)).into_bytes(),
@@ -70,7 +70,7 @@ async fn a_long_value_of_no_meaning_is_no_fault() {
 async fn slow_clients_hold_up_nobody() {
     let mut program = Program::start().await;
     program.works().await;
-    let memory = program.memory();
+    let memory = program.peak();
     let mut slow = Vec::new();
     for _ in 0..500 {
         slow.push(connect(&program).await);

@@ -114,7 +114,8 @@ impl Program {
         self.status("VmRSS:")
     }
 
-    /// The most octets of memory that were ever in use.
+    /// The most octets of memory that were ever in use. Growth is told from an earlier peak, not from what is in use:
+    /// a login takes 19 MiB for a moment, and the allocator returns it sooner or later.
     pub(crate) fn peak(&self) -> u64 {
         self.status("VmHWM:")
     }

@@ -12,7 +12,7 @@ const RECIPIENTS: usize = 100_000;
 async fn a_hundred_thousand_pipelined_recipients_are_answered_one_by_one() {
     let mut program = Program::start().await;
     program.works().await;
-    let before = program.memory();
+    let before = program.peak();
     let stream = TcpStream::connect(("127.0.0.1", program.port(Speaks::Smtp))).await.expect("the server listens");
     let (reader, mut writer) = stream.into_split();
     let mut lines = BufReader::new(reader).lines();

@@ -10,7 +10,7 @@ const GIGABYTE: u64 = 1 << 30;
 async fn an_announced_gigabyte_is_refused_before_it_comes() {
     let mut program = Program::start().await;
     program.works().await;
-    let before = program.memory();
+    let before = program.peak();
     for speaks in [Speaks::Smtp, Speaks::Lmtp] {
         let mut client = program.smtp(speaks).await;
         client.expect(&format!("MAIL FROM:<a@example.net> SIZE={GIGABYTE}"), "552 5.3.4").await;

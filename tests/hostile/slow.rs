@@ -17,7 +17,7 @@ const MESSAGES: usize = 5;
 async fn a_thousand_slow_senders_hold_up_nobody() {
     let mut program = Program::start().await;
     program.works().await;
-    let (memory, files) = (program.memory(), program.open_files());
+    let (memory, files) = (program.peak(), program.open_files());
     let mut slow = Vec::new();
     for _ in 0..SLOW {
         let mut client = SmtpClient::raw(program.port(Speaks::Smtp), program.tls()).await;

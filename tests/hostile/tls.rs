@@ -50,7 +50,7 @@ async fn handshakes_that_are_broken_in_any_place_end() {
 #[tokio::test]
 async fn records_that_make_no_sense_end_the_handshake() {
     let mut program = Program::start().await;
-    let before = program.memory();
+    let before = program.peak();
     let empty_handshakes = b"\x16\x03\x01\0\0".repeat(20_000);
     let one_octet_each: Vec<u8> =
         client_hello(&program, "localhost")[5..].iter().flat_map(|octet| [0x16, 3, 1, 0, 1, *octet]).collect();
