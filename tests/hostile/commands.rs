@@ -7,6 +7,8 @@ use posthorn_config::Speaks;
 use crate::program::{MIB, PASSWORD, Program, USER};
 
 const SESSIONS: usize = 64;
+/// Less than the lines of all sessions; a login at a bad moment and newly read pages of the program's own file are in it.
+const KEPT: u64 = 40 * MIB;
 
 /// A megabyte in the middle of a command.
 fn long(front: &str, back: &str) -> String {
@@ -56,7 +58,7 @@ async fn smtp_commands_of_a_megabyte_are_refused_line_by_line() {
     client.expect("NOOP", "250").await;
     clients.push(client);
     let grown = program.peak().saturating_sub(before);
-    assert!(grown < 8 * MIB, "{grown} octets more than before at the peak");
+    assert!(grown < KEPT, "{grown} octets more than before at the peak");
     drop(clients);
     program.works().await;
 }
@@ -74,7 +76,7 @@ async fn a_line_without_an_end_is_not_kept() {
     let mut reader = ImapClient::plain(program.port(Speaks::Imap), program.tls()).await;
     while reader.stream.try_send(&piece).await.is_ok() {}
     let grown = program.peak().saturating_sub(before);
-    assert!(grown < 8 * MIB, "{grown} octets more than before at the peak");
+    assert!(grown < KEPT, "{grown} octets more than before at the peak");
     client.stream.send("\r\n").await;
     assert!(client.reply().await.starts_with("500 5.5.6"));
     program.works().await;
@@ -92,7 +94,7 @@ async fn imap_commands_of_a_megabyte_end_the_session() {
         dismissed(program.user().await, &long("a SEARCH SUBJECT \"", "\"")).await;
     }
     let grown = program.peak().saturating_sub(before);
-    assert!(grown < 8 * MIB, "{grown} octets more than before at the peak");
+    assert!(grown < 20 * MIB, "{grown} octets more than before at the peak");
     // The same megabyte as announced literals is refused without an end of the session.
     let mut user = program.user().await;
     let answer = user.ask("SELECT {1048576}").await;
