@@ -49,15 +49,17 @@ impl<P: Protocol> Service<P> {
         let Some(pieces) = pieces else {
             return self.ask_unless_known(question, deadline, || Remembered::key(question.octets)).await;
         };
+        let mut all = Scanned::default();
         for piece in pieces.iter() {
             let asked = Question { octets: &piece, ..question.clone() };
             let said = self.ask_unless_known(&asked, deadline, || Remembered::key_of_part(&piece)).await?;
-            // One is enough.
-            if said != Scanned::default() {
+            if !said.viruses.is_empty() {
                 return Ok(said);
             }
+            // Behind what it cannot look into there may be a virus all the same.
+            all.unchecked = all.unchecked.or(said.unchecked);
         }
-        Ok(Scanned::default())
+        Ok(all)
     }
 
     async fn ask_unless_known(

@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use posthorn_config::ServiceAddress;
+use posthorn_config::{ScannerShown, ServiceAddress};
 use posthorn_filter::Scanned;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
@@ -17,7 +17,7 @@ use crate::service::Service;
 
 type Heard = Arc<Mutex<Vec<String>>>;
 
-/// One that finds a virus where it reads "bad", and says so in the way of the command. Where it may not read files it
+/// One that finds a virus where it reads "bad", cannot look into what is "sealed", and says so in the way of the command. Where it may not read files it
 /// sees none, and closes.
 fn serve(folder: &tempfile::TempDir, reads_files: bool) -> (Service<Clamd>, Heard) {
     let path = folder.path().join("clamd");
@@ -32,6 +32,7 @@ fn serve(folder: &tempfile::TempDir, reads_files: bool) -> (Service<Clamd>, Hear
     });
     let mut settings = settings(([127, 0, 0, 1], 1).into());
     settings.address = vec![ServiceAddress::Unix(path)];
+    settings.shown = ScannerShown::Parts;
     (Service::new(settings, Clamd::default()), heard)
 }
 
@@ -51,7 +52,11 @@ fn converse(mut stream: UnixStream, reads_files: bool, all: &Heard) {
                 return;
             }
         };
-        let verdict = if text.contains("bad") { "Bad.Thing FOUND" } else { "OK" };
+        let verdict = match () {
+            () if text.contains("bad") => "Bad.Thing FOUND",
+            () if text.contains("sealed") => "Heuristics.Encrypted.Zip FOUND",
+            () => "OK",
+        };
         all.lock().push(way.to_owned());
         stream.write_all(format!("{asked}: {way}: {verdict}\0").as_bytes()).expect("written");
     }
@@ -87,4 +92,19 @@ async fn who_sees_no_files_is_sent_streams_at_once() {
     assert_eq!(said(&service, &question(&bad)).await.viruses, ["Bad.Thing"]);
     assert_eq!(said(&service, &question(&clean)).await, Scanned::default());
     assert_eq!(*heard.lock(), ["no file", "stream", "stream"]);
+}
+
+#[tokio::test]
+async fn a_virus_behind_what_is_encrypted_is_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (service, heard) = serve(&folder, true);
+    let parts = |second: &str| {
+        let header = "Content-Type: multipart/mixed; boundary=b\r\n\r\n";
+        bytes::Bytes::from(format!("{header}--b\r\n\r\nsealed\r\n--b\r\n\r\n{second}\r\n--b--\r\n"))
+    };
+    let bad = said(&service, &question(&parts("bad"))).await;
+    assert_eq!((&bad.viruses[..], bad.unchecked), (&["Bad.Thing".to_owned()][..], None));
+    let clean = said(&service, &question(&parts("clean"))).await;
+    assert!(clean.viruses.is_empty() && clean.unchecked.is_some_and(|why| why.contains("Encrypted")));
+    assert_eq!(heard.lock().len(), 4);
 }
